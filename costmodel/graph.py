@@ -1,0 +1,272 @@
+"""Tensors, layers, and the network they form.
+
+A network is what a reader or builder made of a file: every tensor with its dtype and symbolic shape, every layer with
+the cost that its rule stated. It is never changed after it was made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING, Union
+
+from costmodel.dims import Dim, Extent, ceil_divide, product
+from costmodel.errors import MalformedModel, UnknownSize, nearest
+
+if TYPE_CHECKING:
+    import networkx
+
+Shape = tuple[Extent, ...]
+Element = Union[int, float, str, Fraction, Dim, None]
+
+DTYPE_BITS: Mapping[str, int] = {
+    "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16,
+    "float8e4m3fn": 8, "float8e4m3fnuz": 8, "float8e5m2": 8, "float8e5m2fnuz": 8, "float8e8m0": 8, "float4e2m1": 4,
+    "int64": 64, "int32": 32, "int16": 16, "int8": 8, "int4": 4, "int2": 2,
+    "uint64": 64, "uint32": 32, "uint16": 16, "uint8": 8, "uint4": 4, "uint2": 2,
+    "bool": 8, "complex64": 64, "complex128": 128,
+    "string": 128,  # a pointer and a length; the characters are data
+}  # fmt: skip
+
+FLOAT_DTYPES = frozenset(name for name in DTYPE_BITS if name.startswith(("float", "bfloat")))
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A dtype and a shape; for small integer tensors that carry shapes also the value, in row-major order.
+
+    ``shape`` is None where even the rank is unknown. ``constant`` says that no input of the network can change it:
+    a stored weight, or what follows from stored weights alone.
+
+    >>> Tensor("float32", (Dim.size("N"), 3, 224, 224)).nbytes
+    Dim('602112*N')
+    """
+
+    dtype: str
+    shape: Shape | None
+    value: tuple[Element, ...] | None = None
+    constant: bool = False
+
+    @property
+    def dims(self) -> Shape:
+        """The shape, where a rule needs one. Raises MalformedModel if the rank is unknown."""
+        if self.shape is None:
+            raise MalformedModel("the rank of an input is unknown")
+        return self.shape
+
+    @property
+    def rank(self) -> int:
+        return len(self.dims)
+
+    @property
+    def size(self) -> Extent:
+        """Number of elements."""
+        return product(self.dims)
+
+    @property
+    def nbytes(self) -> Extent:
+        """Bytes of a dense copy; sub-byte types are packed."""
+        bits = DTYPE_BITS[self.dtype]
+        return self.size * (bits // 8) if bits % 8 == 0 else ceil_divide(self.size * bits, 8)
+
+    def to(self, shape: Sequence[Extent] | None, *, dtype: str | None = None) -> Tensor:
+        """A computed tensor of the same dtype (or another) with this shape."""
+        return Tensor(dtype or self.dtype, None if shape is None else tuple(shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one layer takes, as its rule states it. The defaults are the common case; a rule states the exceptions.
+
+    ``outputs``: dtype and shape of every output. ``macs``: multiply-adds. ``other_flops``: arithmetic beyond
+    ``2 * macs``. ``reads``: elements read of each input (all of them if None). ``view_of``: the input of which the
+    first output is a view that copies nothing. ``in_place``: inputs whose memory the first output may take over.
+    ``not_learnable``: positions of stored inputs that training does not change. ``stores``: the outputs are data that
+    a file could have stored (a filled constant). ``scratch_bytes``: memory that lives only while the layer runs.
+    """
+
+    outputs: tuple[Tensor, ...]
+    macs: Extent = 0
+    other_flops: Extent = 0
+    reads: tuple[Extent, ...] | None = None
+    view_of: int | None = None
+    in_place: tuple[int, ...] = ()
+    not_learnable: tuple[int, ...] = ()
+    stores: bool = False
+    scratch_bytes: Extent = 0
+
+    @property
+    def flops(self) -> Extent:
+        """Two operations per multiply-add, and the other arithmetic."""
+        return self.macs * 2 + self.other_flops
+
+
+Attribute = Union[int, float, str, Tensor, "Subgraph", tuple["Attribute", ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node as the file states it; an omitted optional input is an empty name."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    domain: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subgraph:
+    """A graph as the file states it, before any shape is derived: a model's main graph or the body of a control op."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    inputs: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    initializers: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One node with its cost; ``problem`` says why there is none."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute]
+    domain: str
+    cost: Cost | None
+    problem: str | None = None
+
+    @property
+    def label(self) -> str:
+        """How messages name the layer."""
+        return f"{self.op} (node {self.name!r})"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network: its tensors by name and its layers in an order in which they can run.
+
+    ``learnable`` names the stored tensors that training changes. ``defaults`` binds open sizes where a caller gives
+    none (zoo networks have their published input size). ``warnings`` tells what the reader had to assume.
+    """
+
+    name: str
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]
+    layers: tuple[Layer, ...]
+    opsets: Mapping[str, int] = field(default_factory=dict)
+    defaults: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def sizes(self) -> Mapping[str, Dim]:
+        """The open sizes by name, in the order in which the inputs mention them."""
+        names: dict[str, Dim] = {}
+        for tensor in [*self.inputs.values(), *self.tensors.values()]:
+            for extent in tensor.shape or ():
+                if isinstance(extent, Dim):
+                    names.update((name, Dim.size(name)) for name in sorted(extent.names) if name not in names)
+        return names
+
+    @cached_property
+    def producers(self) -> Mapping[str, int]:
+        """Which layer writes a tensor, by position."""
+        return {name: i for i, layer in enumerate(self.layers) for name in layer.outputs if name}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[int, ...]]:
+        """Which layers read a tensor, by position; each once."""
+        readers: dict[str, list[int]] = {}
+        for i, layer in enumerate(self.layers):
+            for name in dict.fromkeys(layer.inputs):
+                if name:
+                    readers.setdefault(name, []).append(i)
+        return {name: tuple(positions) for name, positions in readers.items()}
+
+    @cached_property
+    def running_layers(self) -> tuple[Layer, ...]:
+        """The layers that do work when the network runs: not those that only prepare constants."""
+        return tuple(layer for layer in self.layers if not self.is_constant(layer))
+
+    def is_constant(self, layer: Layer) -> bool:
+        """Whether a layer's results do not depend on any input, so that a runtime computes them once at load."""
+        return all(self.tensors[name].constant for name in layer.outputs if name)
+
+    @cached_property
+    def graph(self) -> networkx.DiGraph:
+        """The layers as a networkx graph: nodes are layer positions, edges carry the tensor's name."""
+        import networkx
+
+        graph = networkx.DiGraph(name=self.name)
+        graph.add_nodes_from((i, {"layer": layer}) for i, layer in enumerate(self.layers))
+        for name, readers in self.consumers.items():
+            if name in self.producers:
+                graph.add_edges_from((self.producers[name], reader, {"tensor": name}) for reader in readers)
+        return graph
+
+    def bind(self, given: Mapping[str, int], *, complete: bool = True) -> dict[str, int]:
+        """Check sizes that a caller gives against those that are open, and fill in the defaults.
+
+        ``N`` (the first axis), ``H`` and ``W`` (of an image input) and ``S`` (of a token input) are understood for
+        the axes of the first input too where the file calls them otherwise or fixes them at that very number.
+        Raises UnknownSize for a name that the network does not have, for a number below 0, and, where ``complete``
+        is asked for, for an open size without a value.
+        """
+        bound: dict[str, int] = {}
+        for name, value in given.items():
+            target = self._size_named(name, value)
+            if value < 0 or isinstance(value, bool):
+                raise UnknownSize(f"size {name}={value} of network {self.name!r}: sizes are whole numbers from 0 up")
+            if target is not None:
+                bound[target] = value
+        for name, default in self.defaults.items():
+            if name in self.sizes:
+                bound.setdefault(name, default)
+        missing = [name for name in self.sizes if name not in bound]
+        if missing and complete:
+            example = ",".join(f"{name}=1" for name in missing)
+            raise UnknownSize(
+                f"network {self.name!r} leaves {', '.join(missing)} open; give a number for each, as in --at {example}"
+            )
+        return bound
+
+    def _size_named(self, name: str, value: int) -> str | None:
+        if name in self.sizes:
+            return name
+        axis = self._conventional_axis(name)
+        if axis is None:
+            known = f"its sizes are {', '.join(self.sizes)}" if self.sizes else "it leaves no size open"
+            hint = f"; {nearest(name, self.sizes)}" if self.sizes else ""
+            raise UnknownSize(f"network {self.name!r} has no size {name!r}: {known}{hint}")
+        if isinstance(axis, int):
+            if axis != value:
+                raise UnknownSize(
+                    f"size {name}={value}: network {self.name!r} fixes that axis at {axis}; "
+                    f"free it with sizes (--sizes '{next(iter(self.inputs))}=...')"
+                )
+            return None
+        return next(iter(axis.names)) if len(axis.names) == 1 and axis == Dim.size(next(iter(axis.names))) else None
+
+    def _conventional_axis(self, name: str) -> Extent | None:
+        first = next(iter(self.inputs.values()), None)
+        shape = (first.shape if first else None) or ()
+        axes = {"N": 0} if shape else {}
+        if len(shape) == 4:
+            axes |= {"H": 2, "W": 3}
+        if len(shape) == 2:
+            axes |= {"S": 1}
+        return shape[axes[name]] if name in axes else None
+
+    def with_name(self, name: str) -> Network:
+        return replace(self, name=name)
+
+    def __repr__(self) -> str:
+        open_sizes = f", open: {', '.join(self.sizes)}" if self.sizes else ""
+        return f"<Network {self.name!r}: {len(self.layers)} layers{open_sizes}>"

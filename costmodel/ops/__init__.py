@@ -1,0 +1,1 @@
+"""The rules. Importing this package fills the registry with every op family."""

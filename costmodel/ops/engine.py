@@ -1,0 +1,155 @@
+"""Running the rules over the nodes of a graph, in order.
+
+The engine unpacks a node, checks its arity, picks the rule of its opset version, and puts the node's name on any
+error. A rule runs once per distinct layer: networks repeat nearly all of theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from costmodel.dims import Dim, Extent
+from costmodel.errors import CostModelError, MalformedModel, ShapeMismatch, UnsupportedOp
+from costmodel.graph import Attribute, Cost, Layer, Node, Tensor
+from costmodel.ops import registry
+
+DEFAULT_OPSET = 1
+FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+RANDOM_OPS = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"})
+
+
+class Engine:
+    """Derives tensors and costs node by node. ``tensors`` maps a name to what is known of it.
+
+    ``declared`` holds shapes that the file states; they stand in only for the outputs of an op without a rule.
+    """
+
+    def __init__(self, opsets: Mapping[str, int], declared: Mapping[str, Tensor] | None = None) -> None:
+        self.opsets = opsets
+        self.declared = declared or {}
+        self.tensors: dict[str, Tensor] = {}
+        self.layers: list[Layer] = []
+        self._known: dict[Any, Cost] = {}
+
+    def add(self, node: Node) -> Layer:
+        """Derive one node's outputs. Raises MalformedModel where the node breaks the specification."""
+        inputs = tuple(self._input(node, name) for name in node.inputs)
+        try:
+            cost, problem = self._cost(node, inputs), None
+        except UnsupportedOp as missing:
+            cost, problem = None, str(missing)
+        outputs = self._outputs(node, cost)
+        if cost is not None and self._is_constant(node, inputs):
+            outputs = tuple(replace(tensor, constant=True) for tensor in outputs)
+        for name, tensor in zip(node.outputs, outputs, strict=False):
+            if name in self.tensors:
+                raise MalformedModel(f"{_label(node)}: tensor {name!r} is written twice; each name stands for one tensor")
+            if name:
+                self.tensors[name] = tensor
+        layer = Layer(node.name, node.op, node.inputs, node.outputs, node.attributes, node.domain, cost, problem)
+        self.layers.append(layer)
+        return layer
+
+    def _input(self, node: Node, name: str) -> Tensor | None:
+        if not name:
+            return None
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise MalformedModel(f"{_label(node)}: nothing produces its input {name!r}; the graph is incomplete") from None
+
+    def _is_constant(self, node: Node, inputs: tuple[Tensor | None, ...]) -> bool:
+        return node.op not in RANDOM_OPS and all(tensor is None or tensor.constant for tensor in inputs)
+
+    def _outputs(self, node: Node, cost: Cost | None) -> tuple[Tensor, ...]:
+        if cost is None:
+            unknown = Tensor("float32", None)
+            return tuple(self.declared.get(name, unknown) for name in node.outputs)
+        if len(cost.outputs) < len(node.outputs):
+            raise MalformedModel(f"{_label(node)}: has {len(node.outputs)} outputs, the op gives {len(cost.outputs)}")
+        return cost.outputs[: len(node.outputs)]
+
+    def _cost(self, node: Node, inputs: tuple[Tensor | None, ...]) -> Cost:
+        opset = self.opsets.get(node.domain, self.opsets.get("", DEFAULT_OPSET) if node.domain == "ai.onnx" else DEFAULT_OPSET)
+        known = registry.find(node.op, node.domain, opset)
+        if known is None:
+            where = f" in domain {node.domain!r}" if node.domain else ""
+            raise UnsupportedOp(f"{_label(node)}: no cost rule{where} at opset {opset}. Add one, see docs/add-an-op")
+        unknown = [name for name, tensor in zip(node.inputs, inputs, strict=True) if tensor and tensor.shape is None]
+        if unknown:
+            raise UnsupportedOp(f"{_label(node)}: the shape of its input {unknown[0]!r} is unknown")
+        key = _key(node, known, inputs)
+        if key is not None and key in self._known:
+            return self._known[key]
+        cost = self._run(node, known, inputs, opset)
+        if key is not None:
+            self._known[key] = cost
+        return cost
+
+    def _run(self, node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...], opset: int) -> Cost:
+        given = _trimmed(inputs)
+        _check_arity(node, known, given)
+        attributes = dict(node.attributes)
+        facts = {"op": node.op, "opset": opset, "n_outputs": len(node.outputs), "name": node.name}
+        try:
+            return registry.call(known, given, attributes, facts)
+        except ShapeMismatch as error:
+            raise ShapeMismatch(f"{_label(node)}: {error}", error.left, error.right) from error
+        except CostModelError as error:
+            raise type(error)(f"{_label(node)}: {error}") from error
+        except FAULTS as error:
+            shapes = ", ".join("none" if tensor is None else f"{tensor.dtype}{_shape_text(tensor)}" for tensor in given)
+            raise MalformedModel(f"{_label(node)}: its inputs ({shapes}) do not fit the op: {error}") from error
+
+
+def _label(node: Node) -> str:
+    return f"{node.op} (node {node.name!r})"
+
+
+def _shape_text(tensor: Tensor) -> str:
+    return "[?]" if tensor.shape is None else "[" + ", ".join(str(extent) for extent in tensor.shape) + "]"
+
+
+def _trimmed(inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """Without the omitted optional inputs at the end."""
+    count = len(inputs)
+    while count and inputs[count - 1] is None:
+        count -= 1
+    return inputs[:count]
+
+
+def _check_arity(node: Node, known: registry.Rule, given: tuple[Tensor | None, ...]) -> None:
+    if len(given) < known.required or any(tensor is None for tensor in given[: known.required]):
+        needed = ", ".join(known.inputs[: known.required])
+        raise MalformedModel(f"{_label(node)}: needs the inputs {needed}, has {len(given)}")
+    if len(given) > len(known.inputs) and not known.variadic:
+        raise MalformedModel(f"{_label(node)}: takes at most {len(known.inputs)} inputs, has {len(given)}")
+    unknown = node.attributes.keys() - known.attributes
+    if unknown:
+        raise MalformedModel(f"{_label(node)}: {known.op} (opset {known.since}) has no attribute {sorted(unknown)[0]!r}")
+    missing = known.required_attributes - node.attributes.keys()
+    if missing:
+        raise MalformedModel(f"{_label(node)}: the attribute {sorted(missing)[0]!r} is required")
+
+
+def _key(node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...]) -> Any:
+    """What a rule's answer depends on; None where that cannot be compared or the answer bears the node's name."""
+    if "name" in known.facts:
+        return None
+    key = (node.op, node.domain, known.since, inputs, tuple(sorted(node.attributes.items())), len(node.outputs))
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
+
+
+def fresh(name: str, what: str) -> Extent:
+    """A new size for an extent that depends on data: the node's name and what is counted.
+
+    >>> fresh("nms_3", "selected")
+    Dim('nms_3.selected')
+    """
+    return Dim.size(f"{name}.{what}")

@@ -1,0 +1,118 @@
+"""The table of rules: one function per op holds its shape, its counts and its memory behaviour.
+
+The function's signature is the specification. Positional parameters are the op's inputs under ONNX's names (without
+a default: required; ``*xs``: any number), keyword-only parameters are its attributes with ONNX's defaults (without a
+default: required). Four keyword names carry facts about the node instead: ``op``, ``opset``, ``n_outputs``, ``name``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from costmodel.errors import CostModelError
+from costmodel.graph import Cost
+
+FACTS = frozenset({"op", "opset", "n_outputs", "name"})
+STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+
+RuleFunction = Callable[..., Cost]
+F = TypeVar("F", bound=RuleFunction)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule function with what its signature says."""
+
+    op: str
+    domain: str
+    since: int
+    function: RuleFunction
+    inputs: tuple[str, ...]
+    required: int
+    variadic: bool
+    attributes: frozenset[str]
+    required_attributes: frozenset[str]
+    facts: frozenset[str]
+
+    @property
+    def convention(self) -> str:
+        """What is counted, in one sentence."""
+        return (inspect.getdoc(self.function) or "").split("\n\n")[0].replace("\n", " ")
+
+
+_RULES: dict[tuple[str, str], list[Rule]] = {}
+
+
+def rule(*ops: str, domain: str = "", since: int = 1) -> Callable[[F], F]:
+    """Register a function as the cost rule of one or more ops, from an opset version on.
+
+    >>> from costmodel.graph import Cost
+    >>> @rule("Twice", domain="com.example")
+    ... def twice(x):
+    ...     '''One addition per element.'''
+    ...     return Cost((x.to(x.shape),), other_flops=x.size)
+    >>> find("Twice", "com.example", 1).convention
+    'One addition per element.'
+    """
+
+    def register(function: F) -> F:
+        for op in ops:
+            versions = _RULES.setdefault((_normal(domain), op), [])
+            versions[:] = [known for known in versions if known.since != since]
+            versions.append(_described(op, domain, since, function))
+            versions.sort(key=lambda known: known.since, reverse=True)
+        return function
+
+    return register
+
+
+def find(op: str, domain: str, opset: int) -> Rule | None:
+    """The rule in force at an opset version; None if there is none."""
+    for known in _RULES.get((_normal(domain), op), ()):
+        if known.since <= opset:
+            return known
+    return None
+
+
+def rules() -> Iterator[Rule]:
+    """Every rule, by domain and op, newest version first."""
+    for key in sorted(_RULES):
+        yield from _RULES[key]
+
+
+def _normal(domain: str) -> str:
+    return "" if domain in STANDARD_DOMAINS else domain
+
+
+def _described(op: str, domain: str, since: int, function: RuleFunction) -> Rule:
+    parameters = inspect.signature(function).parameters.values()
+    kinds = inspect.Parameter
+    inputs = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    keywords = [p for p in parameters if p.kind is kinds.KEYWORD_ONLY]
+    if any(p.kind is kinds.VAR_KEYWORD for p in parameters):
+        raise CostModelError(f"the rule of {op} takes **attributes; name each attribute with ONNX's default")
+
+    def names(chosen: list[inspect.Parameter]) -> frozenset[str]:
+        return frozenset(p.name for p in chosen)
+
+    return Rule(
+        op=op,
+        domain=_normal(domain),
+        since=since,
+        function=function,
+        inputs=tuple(p.name for p in inputs),
+        required=sum(p.default is kinds.empty for p in inputs),
+        variadic=any(p.kind is kinds.VAR_POSITIONAL for p in parameters),
+        attributes=names([p for p in keywords if p.name not in FACTS]),
+        required_attributes=names([p for p in keywords if p.default is kinds.empty and p.name not in FACTS]),
+        facts=names([p for p in keywords if p.name in FACTS]),
+    )
+
+
+def call(known: Rule, inputs: tuple[Any, ...], attributes: dict[str, Any], facts: dict[str, Any]) -> Cost:
+    """Run a rule on unpacked inputs and attributes."""
+    wanted = {name: facts[name] for name in known.facts}
+    return known.function(*inputs, **attributes, **wanted)
