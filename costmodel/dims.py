@@ -295,6 +295,17 @@ def ceil_divide(num: Extent, den: Extent) -> Extent:
     return floor_divide(num + den - 1, den)
 
 
+def lowest_terms(num: Extent, den: Extent) -> tuple[Extent, Extent]:
+    """A quotient without the factors that all of its terms share; the divisor is 1 where it divides.
+
+    >>> h = Dim.size("H")
+    >>> lowest_terms(6 * h, 4), lowest_terms(h * h, 2 * h), lowest_terms(h * h + h, h)
+    ((Dim('3*H'), 2), (Dim('H'), 2), (Dim('H + 1'), 1))
+    """
+    whole = floor_divide(num, den)
+    return (whole, 1) if whole * den == num else _cancel(Dim.of(num), Dim.of(den))
+
+
 def maximum(*extents: Extent) -> Extent:
     """The largest count; settled at once where bounds decide it.
 
@@ -531,7 +542,7 @@ def _monomial_bounds(monomial: Monomial) -> tuple[float, float]:
         if atom_low < 0:
             return -math.inf, math.inf
         low *= atom_low**power
-        high *= atom_high**power if atom_high or low else 0
+        high = high * atom_high**power if high and atom_high else 0  # not 0 * infinity
     return low, high
 
 

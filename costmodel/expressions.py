@@ -56,6 +56,7 @@ class _Parser:
         while at < end:
             match = _TOKEN.match(self.text, at)
             if match is None:
+                at += len(self.text[at:]) - len(self.text[at:].lstrip())
                 raise self._fault(at, "a number, a name or one of + - * // ** ( ) , must stand here")
             kind = ("number", "quoted", "name", "sign")[int(match.lastindex or 1) - 1]
             found.append((kind, match.group(int(match.lastindex or 1)), match.start(int(match.lastindex or 1))))

@@ -23,7 +23,8 @@ Element = Union[int, float, str, Fraction, Dim, None]
 
 DTYPE_BITS: Mapping[str, int] = {
     "float64": 64, "float32": 32, "float16": 16, "bfloat16": 16,
-    "float8e4m3fn": 8, "float8e4m3fnuz": 8, "float8e5m2": 8, "float8e5m2fnuz": 8, "float8e8m0": 8, "float4e2m1": 4,
+    "float8e4m3fn": 8, "float8e4m3fnuz": 8, "float8e5m2": 8, "float8e5m2fnuz": 8, "float8e8m0": 8,
+    "float6e2m3": 6, "float6e3m2": 6, "float4e2m1": 4,
     "int64": 64, "int32": 32, "int16": 16, "int8": 8, "int4": 4, "int2": 2,
     "uint64": 64, "uint32": 32, "uint16": 16, "uint8": 8, "uint4": 4, "uint2": 2,
     "bool": 8, "complex64": 64, "complex128": 128,
@@ -31,6 +32,25 @@ DTYPE_BITS: Mapping[str, int] = {
 }  # fmt: skip
 
 FLOAT_DTYPES = frozenset(name for name in DTYPE_BITS if name.startswith(("float", "bfloat")))
+
+# onnx.TensorProto.DataType, by number
+NUMBERED_DTYPES = (
+    None, "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool", "float16", "float64", "uint32",
+    "uint64", "complex64", "complex128", "bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz",
+    "uint4", "int4", "float4e2m1", "float8e8m0", "uint2", "int2", "float6e2m3", "float6e3m2",
+)  # fmt: skip
+
+
+def dtype_numbered(number: int) -> str:
+    """The dtype that ONNX files and attributes such as Cast's ``to`` write as a number.
+
+    >>> dtype_numbered(7)
+    'int64'
+    """
+    dtype = NUMBERED_DTYPES[number] if 0 < number < len(NUMBERED_DTYPES) else None
+    if dtype is None:
+        raise MalformedModel(f"data type {number} is none of ONNX's; they go from 1 to {len(NUMBERED_DTYPES) - 1}")
+    return dtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +105,7 @@ class Cost:
     first output is a view that copies nothing. ``in_place``: inputs whose memory the first output may take over.
     ``not_learnable``: positions of stored inputs that training does not change. ``stores``: the outputs are data that
     a file could have stored (a filled constant). ``scratch_bytes``: memory that lives only while the layer runs.
+    ``bounds``: the most that a new size can be, by name, for sizes that stand for extents which depend on data.
     """
 
     outputs: tuple[Tensor, ...]
@@ -96,6 +117,7 @@ class Cost:
     not_learnable: tuple[int, ...] = ()
     stores: bool = False
     scratch_bytes: Extent = 0
+    bounds: tuple[tuple[str, Extent], ...] = ()
 
     @property
     def flops(self) -> Extent:
@@ -108,7 +130,10 @@ Attribute = Union[int, float, str, Tensor, "Subgraph", tuple["Attribute", ...]]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node as the file states it; an omitted optional input is an empty name."""
+    """One node as the file states it; an omitted optional input is an empty name.
+
+    ``opset`` overrides the model's opset of the node's domain, for nodes that come from a function with its own.
+    """
 
     name: str
     op: str
@@ -116,6 +141,7 @@ class Node:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     domain: str = ""
+    opset: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,11 +226,11 @@ class Network:
         return all(self.tensors[name].constant for name in layer.outputs if name)
 
     @cached_property
-    def graph(self) -> networkx.DiGraph:
+    def graph(self) -> networkx.DiGraph[int]:
         """The layers as a networkx graph: nodes are layer positions, edges carry the tensor's name."""
         import networkx
 
-        graph = networkx.DiGraph(name=self.name)
+        graph: networkx.DiGraph[int] = networkx.DiGraph(name=self.name)
         graph.add_nodes_from((i, {"layer": layer}) for i, layer in enumerate(self.layers))
         for name, readers in self.consumers.items():
             if name in self.producers:

@@ -12,26 +12,37 @@ from typing import Any
 
 from costmodel.dims import Dim, Extent
 from costmodel.errors import CostModelError, MalformedModel, ShapeMismatch, UnsupportedOp
-from costmodel.graph import Attribute, Cost, Layer, Node, Tensor
+from costmodel.graph import Cost, Layer, Node, Tensor
 from costmodel.ops import registry
 
 DEFAULT_OPSET = 1
 FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-RANDOM_OPS = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"})
+RANDOM_OPS = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 
 
 class Engine:
     """Derives tensors and costs node by node. ``tensors`` maps a name to what is known of it.
 
     ``declared`` holds shapes that the file states; they stand in only for the outputs of an op without a rule.
+    ``agreements`` replaces sizes that turned out not to be free. ``known`` holds costs by layer and is added to: engines
+    of the same opsets may share it.
     """
 
-    def __init__(self, opsets: Mapping[str, int], declared: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        opsets: Mapping[str, int],
+        declared: Mapping[str, Tensor] | None = None,
+        agreements: Mapping[str, Extent] | None = None,
+        known: dict[Any, Cost] | None = None,
+    ) -> None:
         self.opsets = opsets
         self.declared = declared or {}
+        self.agreements = agreements or {}
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
-        self._known: dict[Any, Cost] = {}
+        self._known: dict[Any, Cost] = {} if known is None else known
 
     def add(self, node: Node) -> Layer:
         """Derive one node's outputs. Raises MalformedModel where the node breaks the specification."""
@@ -43,6 +54,8 @@ class Engine:
         outputs = self._outputs(node, cost)
         if cost is not None and self._is_constant(node, inputs):
             outputs = tuple(replace(tensor, constant=True) for tensor in outputs)
+        if self.agreements:
+            outputs = tuple(map(self.agreed, outputs))
         for name, tensor in zip(node.outputs, outputs, strict=False):
             if name in self.tensors:
                 raise MalformedModel(f"{_label(node)}: tensor {name!r} is written twice; each name stands for one tensor")
@@ -51,6 +64,19 @@ class Engine:
         layer = Layer(node.name, node.op, node.inputs, node.outputs, node.attributes, node.domain, cost, problem)
         self.layers.append(layer)
         return layer
+
+    def agreed(self, tensor: Tensor) -> Tensor:
+        """The tensor with the sizes replaced that had to agree with something else."""
+        if not self.agreements or tensor.shape is None:
+            return tensor
+
+        def settled(extent: Extent) -> Extent:
+            while isinstance(extent, Dim) and not extent.names.isdisjoint(self.agreements):
+                extent = extent.subs(self.agreements)
+            return extent
+
+        value = None if tensor.value is None else tuple(settled(e) if isinstance(e, Dim) else e for e in tensor.value)
+        return replace(tensor, shape=tuple(map(settled, tensor.shape)), value=value)
 
     def _input(self, node: Node, name: str) -> Tensor | None:
         if not name:
@@ -72,7 +98,7 @@ class Engine:
         return cost.outputs[: len(node.outputs)]
 
     def _cost(self, node: Node, inputs: tuple[Tensor | None, ...]) -> Cost:
-        opset = self.opsets.get(node.domain, self.opsets.get("", DEFAULT_OPSET) if node.domain == "ai.onnx" else DEFAULT_OPSET)
+        opset = node.opset or self.opsets.get(node.domain, DEFAULT_OPSET)
         known = registry.find(node.op, node.domain, opset)
         if known is None:
             where = f" in domain {node.domain!r}" if node.domain else ""
@@ -126,7 +152,7 @@ def _check_arity(node: Node, known: registry.Rule, given: tuple[Tensor | None, .
         raise MalformedModel(f"{_label(node)}: needs the inputs {needed}, has {len(given)}")
     if len(given) > len(known.inputs) and not known.variadic:
         raise MalformedModel(f"{_label(node)}: takes at most {len(known.inputs)} inputs, has {len(given)}")
-    unknown = node.attributes.keys() - known.attributes
+    unknown = node.attributes.keys() - known.attributes - known.facts
     if unknown:
         raise MalformedModel(f"{_label(node)}: {known.op} (opset {known.since}) has no attribute {sorted(unknown)[0]!r}")
     missing = known.required_attributes - node.attributes.keys()
@@ -150,6 +176,6 @@ def fresh(name: str, what: str) -> Extent:
     """A new size for an extent that depends on data: the node's name and what is counted.
 
     >>> fresh("nms_3", "selected")
-    Dim('nms_3.selected')
+    Dim("'nms_3.selected'")
     """
     return Dim.size(f"{name}.{what}")

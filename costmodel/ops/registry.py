@@ -113,6 +113,6 @@ def _described(op: str, domain: str, since: int, function: RuleFunction) -> Rule
 
 
 def call(known: Rule, inputs: tuple[Any, ...], attributes: dict[str, Any], facts: dict[str, Any]) -> Cost:
-    """Run a rule on unpacked inputs and attributes."""
+    """Run a rule on unpacked inputs and attributes; an attribute that bears the name of a fact takes its place."""
     wanted = {name: facts[name] for name in known.facts}
-    return known.function(*inputs, **attributes, **wanted)
+    return known.function(*inputs, **{**wanted, **attributes})

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from costmodel.dims import Dim, Extent, ceil_divide, maximum, minimum, product
+from costmodel.dims import Dim, Extent, bounds, ceil_divide, maximum, minimum, product
 from costmodel.errors import MalformedModel, ShapeMismatch
-from costmodel.graph import Element, Shape, Tensor
+from costmodel.graph import DTYPE_BITS, Element, Shape, Tensor
 
 VALUE_LIMIT = 1024  # longer integer tensors are data, not shapes
 
@@ -34,10 +34,28 @@ def same(left: Extent, right: Extent, what: str) -> Extent:
 
     >>> same(64, 64, "channels")
     64
+    >>> h = Dim.size("H")
+    >>> same(2 * ((h + 1) // 2), h, "heights")
+    Dim('H')
     """
     if left == right:
         return left
+    if may_agree(left, right):
+        return min(left, right, key=lambda extent: len(str(extent)))
     raise ShapeMismatch(f"{what} must be equal: {left} against {right}", left, right)
+
+
+def may_agree(left: Extent, right: Extent) -> bool:
+    """Whether two open extents in the same sizes are equal for some of them, so that the network asks for those.
+
+    >>> s = Dim.size("S")
+    >>> may_agree(2 * (s // 2), s), may_agree(s, s + 1), may_agree(s, 7)
+    (True, False, False)
+    """
+    if not isinstance(left, Dim) or not isinstance(right, Dim) or left.names != right.names:
+        return False
+    low, high = bounds(left - right)
+    return low <= 0 <= high
 
 
 def broadcast(*shapes: Shape) -> Shape:
@@ -144,7 +162,7 @@ def reshape(size: Extent, wanted: Sequence[Extent]) -> Shape:
         raise MalformedModel(f"a target shape has at most one -1, not {tuple(wanted)}")
     known = product(extent for i, extent in enumerate(wanted) if i not in holes)
     if not holes:
-        if known != size:
+        if known != size and not may_agree(known, size):
             raise ShapeMismatch(f"the target shape {_text(wanted)} holds {known} elements, the input {size}", known, size)
         return tuple(wanted)
     if known == 0:
@@ -180,3 +198,16 @@ def with_value(tensor: Tensor, value: Sequence[Element] | None) -> Tensor:
     if value is None or len(value) > VALUE_LIMIT:
         return tensor
     return Tensor(tensor.dtype, tensor.shape, tuple(value), tensor.constant)
+
+
+def reusable(y: Tensor, *inputs: Tensor | None) -> tuple[int, ...]:
+    """Positions of the inputs whose memory a result of this shape and element width may take over.
+
+    >>> y = Tensor("float32", (8, 8))
+    >>> reusable(y, Tensor("int32", (8, 8)), Tensor("float32", (8, 1)), None)
+    (0,)
+    """
+    width = DTYPE_BITS[y.dtype]
+    return tuple(
+        i for i, x in enumerate(inputs) if x and not x.constant and x.shape == y.shape and DTYPE_BITS[x.dtype] == width
+    )

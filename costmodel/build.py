@@ -1,0 +1,588 @@
+"""Building networks in Python: the layers of a network, one call each, without a file and without protobuf.
+
+Specs, search spaces and NAS loops build their networks here. Every shape and every cost comes from the rules, layer by
+layer, so what a builder makes is what a reader would make of the exported file.
+
+>>> b = Builder("tiny")
+>>> x = b.input("x", ("N", 3, "H", "W"))
+>>> y = b.relu(b.conv(x, 64, kernel=7, stride=2, padding=3))
+>>> y = b.linear(b.flatten(b.global_average_pool(y)), 1000)
+>>> net = b.finish(y)
+>>> net.outputs[y].shape
+(Dim('N'), 1000)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any, Union
+
+from costmodel.dims import Dim, Extent
+from costmodel.errors import InvalidSpec, nearest
+from costmodel.graph import Attribute, Cost, Network, Node, Shape, Tensor
+from costmodel.ops.engine import Engine
+
+Extents = Sequence[Union[int, str, Dim]]
+Window = Union[int, Sequence[int]]
+Padding = Union[int, str, Sequence[int]]
+
+OPSET = 20
+
+
+class Builder:
+    """A network in the making. Each method adds a layer and returns the name of the tensor that it writes.
+
+    Layers are called after what they are and a number (``conv1``, ``relu2``), inside ``scope`` with its name before
+    it (``layer1.0.conv1``); ``name`` gives another. ``memo`` may be shared by builders of one opset: costs known from
+    one network are then looked up in the next, which a search that builds thousands of similar networks wants.
+    """
+
+    def __init__(
+        self, name: str = "network", *, opset: int = OPSET, dtype: str = "float32", memo: dict[Any, Cost] | None = None
+    ) -> None:
+        self.name = name
+        self.dtype = dtype
+        self._engine = Engine({"": opset}, known=memo)
+        self._tensors = self._engine.tensors
+        self._inputs: list[str] = []
+        self._constants: dict[tuple[str, tuple[Any, ...], tuple[int, ...]], str] = {}
+        self._prefix = ""
+        self._numbers: dict[str, int] = {}
+
+    # -- tensors ------------------------------------------------------------------------------------------------
+
+    def input(self, name: str, shape: Extents, *, dtype: str | None = None) -> str:
+        """An input of the network; a text among the extents is an open size or an expression of some.
+
+        >>> b = Builder()
+        >>> b.shape(b.input("tokens", ("N", "S"), dtype="int64"))
+        (Dim('N'), Dim('S'))
+        """
+        self._inputs.append(name)
+        return self._store(name, Tensor(dtype or self.dtype, tuple(map(_extent, shape))))
+
+    def weight(self, name: str, shape: Extents, *, dtype: str | None = None) -> str:
+        """A stored tensor that training makes."""
+        return self._store(name, _stored(dtype or self.dtype, tuple(map(_extent, shape))))
+
+    def constant(
+        self, values: Sequence[int | float], *, shape: Sequence[int] | None = None, dtype: str | None = None
+    ) -> str:
+        """A stored tensor whose values are known: of one axis, or of the shape given. Equal ones are stored once.
+
+        >>> b = Builder()
+        >>> b.constant([1, -1]) == b.constant([1, -1])
+        True
+        """
+        kept = tuple(values)
+        dtype = dtype or ("int64" if all(isinstance(value, int) for value in kept) else self.dtype)
+        key = (dtype, kept, (len(kept),) if shape is None else tuple(shape))
+        if key not in self._constants:
+            name = f"constant{len(self._constants) + 1}"
+            self._constants[key] = self._store(name, Tensor(dtype, key[2], kept, constant=True))
+        return self._constants[key]
+
+    def shape(self, x: str) -> Shape:
+        """The extents of a tensor.
+
+        >>> b = Builder()
+        >>> b.shape(b.conv(b.input("x", (1, 3, 224, 224)), 8, kernel=3))
+        (1, 8, 222, 222)
+        """
+        return self._tensor(x).dims
+
+    def channels(self, x: str) -> Extent:
+        """The extent of axis 1; of a tensor of tokens (rank 3) the extent of its last axis."""
+        dims = self.shape(x)
+        return dims[-1 if len(dims) == 3 else min(1, len(dims) - 1)]
+
+    @contextmanager
+    def scope(self, name: str) -> Iterator[None]:
+        """Put a name and a dot before the names of all layers made inside.
+
+        >>> b = Builder()
+        >>> x = b.input("x", (1, 3, 8, 8))
+        >>> with b.scope("stem"):
+        ...     b.relu(x)
+        'stem.relu1'
+        """
+        outer, self._prefix = self._prefix, f"{self._prefix}{name}."
+        try:
+            yield
+        finally:
+            self._prefix = outer
+
+    def finish(self, *outputs: str, defaults: Mapping[str, int] | None = None) -> Network:
+        """The network, with these tensors as its outputs. ``defaults`` binds open sizes where a caller gives none."""
+        return Network(
+            name=self.name,
+            inputs={name: self._tensors[name] for name in self._inputs},
+            outputs={name: self._tensor(name) for name in outputs},
+            tensors=self._tensors,
+            layers=tuple(self._engine.layers),
+            opsets=dict(self._engine.opsets),
+            defaults=dict(defaults or {}),
+        )
+
+    # -- any op -------------------------------------------------------------------------------------------------
+
+    def op(self, op: str, *inputs: str, name: str | None = None, domain: str = "", **attributes: Attribute) -> str:
+        """A layer of any op, with its attributes; an omitted optional input is an empty text.
+
+        >>> b = Builder()
+        >>> b.op("HardSwish", b.input("x", (1, 8)))
+        'hardswish1'
+        """
+        return self._op(op, inputs, attributes, self._named(name, op.lower()), domain)
+
+    def op_with_outputs(
+        self, op: str, *inputs: str, outputs: int, name: str | None = None, domain: str = "", **attributes: Attribute
+    ) -> tuple[str, ...]:
+        """A layer of any op with several outputs."""
+        label = self._named(name, op.lower())
+        written = tuple(f"{label}.{i}" for i in range(outputs))
+        self._engine.add(Node(label, op, inputs, written, attributes, domain))
+        return written
+
+    # -- with weights -------------------------------------------------------------------------------------------
+
+    def conv(
+        self,
+        x: str,
+        filters: Extent,
+        *,
+        kernel: Window = 1,
+        stride: Window = 1,
+        padding: Padding = 0,
+        dilation: Window = 1,
+        groups: Extent = 1,
+        bias: bool = True,
+        name: str | None = None,
+    ) -> str:
+        """Convolution over all axes after the first two.
+
+        ``padding`` is one number for every side, one for each axis, one for each side (begins, then ends),
+        ``"half"`` (half the kernel on each side) or ``"same"`` (as much as makes the output ceil(extent / stride)).
+        """
+        label, dims = self._named(name, "conv"), self.shape(x)
+        attributes = _window(len(dims) - 2, _key(kernel), _key(stride), _key(padding), _key(dilation))
+        depth = self._share(label, dims[1], groups, "channels")
+        self._share(label, _positive(label, filters, "filters"), groups, "filters")
+        inputs = self._filled(label, x, (filters, depth, *attributes["kernel_shape"]), filters if bias else None)
+        return self._op("Conv", inputs, {**attributes, "group": groups}, label)
+
+    def deconv(
+        self,
+        x: str,
+        filters: Extent,
+        *,
+        kernel: Window = 1,
+        stride: Window = 1,
+        padding: Padding = 0,
+        output_padding: Window = 0,
+        groups: Extent = 1,
+        bias: bool = True,
+        name: str | None = None,
+    ) -> str:
+        """Transposed convolution, which widens where a convolution of this stride narrows."""
+        label, dims = self._named(name, "deconv"), self.shape(x)
+        attributes = _window(len(dims) - 2, _key(kernel), _key(stride), _key(padding), 1)
+        depth = self._share(label, _positive(label, filters, "filters"), groups, "filters")
+        inputs = self._filled(label, x, (dims[1], depth, *attributes["kernel_shape"]), filters if bias else None)
+        more = {"output_padding": _each(output_padding, len(dims) - 2)} if output_padding else {}
+        return self._op("ConvTranspose", inputs, {**attributes, "group": groups, **more}, label)
+
+    def linear(self, x: str, features: Extent, *, bias: bool = True, name: str | None = None) -> str:
+        """Fully connected layer over the last axis: Gemm on a matrix, else a product and a sum.
+
+        >>> b = Builder()
+        >>> b.shape(b.linear(b.input("tokens", ("N", "S", 768)), 3072))
+        (Dim('N'), Dim('S'), 3072)
+        """
+        label, dims = self._named(name, "linear"), self.shape(x)
+        _positive(label, features, "features")
+        if len(dims) == 2:
+            inputs = self._filled(label, x, (features, dims[-1]), features if bias else None)
+            return self._op("Gemm", inputs, {"transB": 1}, label)
+        product = self.op("MatMul", x, self.weight(f"{label}.weight", (dims[-1], features)), name=label)
+        return self.add(product, self.weight(f"{label}.bias", (features,)), broadcast=True) if bias else product
+
+    def bn(self, x: str, *, epsilon: float = 1e-5, name: str | None = None) -> str:
+        """Batch normalisation with stored statistics."""
+        label, dims = self._named(name, "bn"), self.shape(x)
+        stored = [self.weight(f"{label}.{part}", (dims[1],)) for part in ("scale", "bias", "mean", "variance")]
+        return self._op("BatchNormalization", (x, *stored), {"epsilon": epsilon}, label)
+
+    def layer_norm(self, x: str, *, epsilon: float = 1e-5, name: str | None = None) -> str:
+        """Layer normalisation over the last axis."""
+        label, dims = self._named(name, "layer_norm"), self.shape(x)
+        stored = [self.weight(f"{label}.{part}", (dims[-1],)) for part in ("scale", "bias")]
+        return self._op("LayerNormalization", (x, *stored), {"axis": -1, "epsilon": epsilon}, label)
+
+    def prelu(self, x: str, *, name: str | None = None) -> str:
+        """Rectifier with one learnt slope for each channel."""
+        label, dims = self._named(name, "prelu"), self.shape(x)
+        slope = self.weight(f"{label}.slope", (dims[1], *[1] * (len(dims) - 2)))
+        return self._op("PRelu", (x, slope), {}, label)
+
+    def add_weight(self, x: str, shape: Extents, *, name: str | None = None) -> str:
+        """Add a learnt tensor, such as a position embedding."""
+        label = self._named(name, "add_weight")
+        return self._op("Add", (x, self.weight(f"{label}.weight", shape)), {}, label)
+
+    def mul_weight(self, x: str, shape: Extents, *, name: str | None = None) -> str:
+        """Multiply by a learnt tensor, such as a scale for each channel."""
+        label = self._named(name, "mul_weight")
+        return self._op("Mul", (x, self.weight(f"{label}.weight", shape)), {}, label)
+
+    def prepend_token(self, x: str, *, name: str | None = None) -> str:
+        """Put one learnt token before those of a sequence (N, S, C)."""
+        label, (batch, _, width) = self._named(name, "token"), self.shape(x)
+        token = self.weight(f"{label}.weight", (1, 1, width))
+        if batch != 1:
+            token = self.op("Expand", token, self._shape_tensor(x, (batch, 1, width)), name=f"{label}.expand")
+        return self._op("Concat", (token, x), {"axis": 1}, label)
+
+    def attention(self, x: str, *, heads: int, bias: bool = True, name: str | None = None) -> str:
+        """Multi-head self-attention over tokens (N, S, C), written out in products.
+
+        >>> b = Builder()
+        >>> b.shape(b.attention(b.input("x", ("N", "S", 64)), heads=4))
+        (Dim('N'), Dim('S'), 64)
+        """
+        width = self.shape(x)[-1]
+        depth = self._share("attention", width, heads, "channels")
+        with self.scope(self._numbered(name or "attention")):
+            query, key, value = (
+                self.transpose(self.reshape(self.linear(x, width, bias=bias, name=part), (0, 0, heads, depth)), order)
+                for part, order in (("query", (0, 2, 1, 3)), ("key", (0, 2, 3, 1)), ("value", (0, 2, 1, 3)))
+            )
+            scale = self.constant([float(Dim.of(depth).at()) ** -0.5], shape=())
+            scores = self.softmax(self.mul(self.op("MatMul", query, key, name="scores"), scale))
+            mixed = self.transpose(self.op("MatMul", scores, value, name="mix"), (0, 2, 1, 3))
+            return self.linear(self.reshape(mixed, (0, 0, width)), width, bias=bias, name="output")
+
+    # -- activations --------------------------------------------------------------------------------------------
+
+    def relu(self, x: str, *, name: str | None = None) -> str:
+        """max(x, 0)."""
+        return self._op("Relu", (x,), {}, self._named(name, "relu"))
+
+    def relu6(self, x: str, *, name: str | None = None) -> str:
+        """min(max(x, 0), 6)."""
+        low, high = (self.constant([limit], shape=()) for limit in (0.0, 6.0))
+        return self._op("Clip", (x, low, high), {}, self._named(name, "relu6"))
+
+    def leaky_relu(self, x: str, *, alpha: float = 0.01, name: str | None = None) -> str:
+        """max(x, alpha * x)."""
+        return self._op("LeakyRelu", (x,), {"alpha": alpha}, self._named(name, "leaky_relu"))
+
+    def sigmoid(self, x: str, *, name: str | None = None) -> str:
+        """1 / (1 + exp(-x))."""
+        return self._op("Sigmoid", (x,), {}, self._named(name, "sigmoid"))
+
+    def hardsigmoid(self, x: str, *, name: str | None = None) -> str:
+        """max(0, min(1, x / 6 + 1 / 2))."""
+        return self._op("HardSigmoid", (x,), {"alpha": 1 / 6, "beta": 0.5}, self._named(name, "hardsigmoid"))
+
+    def hardswish(self, x: str, *, name: str | None = None) -> str:
+        """The hard sigmoid of x, times x."""
+        return self._op("HardSwish", (x,), {}, self._named(name, "hardswish"))
+
+    def swish(self, x: str, *, name: str | None = None) -> str:
+        """The sigmoid of x, times x; also called SiLU."""
+        label = self._named(name, "swish")
+        return self._op("Mul", (x, self.sigmoid(x, name=f"{label}.sigmoid")), {}, label)
+
+    def gelu(self, x: str, *, name: str | None = None) -> str:
+        """The normal distribution function of x, times x."""
+        return self._op("Gelu", (x,), {}, self._named(name, "gelu"))
+
+    def softmax(self, x: str, *, axis: int = -1, name: str | None = None) -> str:
+        """Exponentials that sum to 1 along an axis."""
+        return self._op("Softmax", (x,), {"axis": axis}, self._named(name, "softmax"))
+
+    # -- joining ------------------------------------------------------------------------------------------------
+
+    def add(self, *xs: str, broadcast: bool = False, name: str | None = None) -> str:
+        """Sum of tensors of one shape; ``broadcast`` allows for shapes that numpy would stretch."""
+        return self._folded("Add", xs, broadcast, self._named(name, "add"))
+
+    def mul(self, *xs: str, name: str | None = None) -> str:
+        """Product of tensors, stretched to one shape as numpy does it."""
+        return self._folded("Mul", xs, True, self._named(name, "mul"))
+
+    def concat(self, *xs: str, axis: int = 1, name: str | None = None) -> str:
+        """Tensors one after the other along an axis."""
+        return self._op("Concat", xs, {"axis": axis}, self._named(name, "concat"))
+
+    # -- windows ------------------------------------------------------------------------------------------------
+
+    def max_pool(
+        self,
+        x: str,
+        kernel: Window,
+        *,
+        stride: Window | None = None,
+        padding: Padding = 0,
+        ceil: bool = False,
+        name: str | None = None,
+    ) -> str:
+        """Largest value in each window; the stride is the kernel unless given, ``ceil`` keeps a last partial window."""
+        return self._pool("MaxPool", x, kernel, stride, padding, self._named(name, "max_pool"), ceil_mode=int(ceil))
+
+    def avg_pool(
+        self,
+        x: str,
+        kernel: Window,
+        *,
+        stride: Window | None = None,
+        padding: Padding = 0,
+        ceil: bool = False,
+        count_padding: bool = False,
+        name: str | None = None,
+    ) -> str:
+        """Mean of each window."""
+        modes = {"ceil_mode": int(ceil), "count_include_pad": int(count_padding)}
+        return self._pool("AveragePool", x, kernel, stride, padding, self._named(name, "avg_pool"), **modes)
+
+    def global_average_pool(self, x: str, *, name: str | None = None) -> str:
+        """Mean over all axes after the first two, which stay as axes of 1."""
+        return self._op("GlobalAveragePool", (x,), {}, self._named(name, "global_average_pool"))
+
+    def lrn(
+        self, x: str, *, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0, name: str | None = None
+    ) -> str:
+        """Normalisation by the squares of neighbouring channels."""
+        attributes = {"size": size, "alpha": alpha, "beta": beta, "bias": bias}
+        return self._op("LRN", (x,), attributes, self._named(name, "lrn"))
+
+    def upsample(self, x: str, scale: float, *, mode: str = "nearest", name: str | None = None) -> str:
+        """All axes after the first two, scaled by a number."""
+        scales = self.constant([1.0, 1.0, *[float(scale)] * (len(self.shape(x)) - 2)], dtype="float32")
+        nearest_mode = {"nearest_mode": "floor"} if mode == "nearest" else {}
+        way = "asymmetric" if mode == "nearest" else "half_pixel"
+        attributes: dict[str, Attribute] = {"mode": mode, "coordinate_transformation_mode": way, **nearest_mode}
+        return self._op("Resize", (x, "", scales), attributes, self._named(name, "upsample"))
+
+    # -- layout -------------------------------------------------------------------------------------------------
+
+    def flatten(self, x: str, *, axis: int = 1, name: str | None = None) -> str:
+        """A matrix: the axes before ``axis`` as one, the others as one."""
+        return self._op("Flatten", (x,), {"axis": axis}, self._named(name, "flatten"))
+
+    def reshape(self, x: str, shape: Sequence[int | str | Dim], *, name: str | None = None) -> str:
+        """The same elements in another shape: 0 keeps the axis at that place, one -1 takes what is left.
+
+        An open size in the shape is taken from the axis of x that has it, while the network runs.
+
+        >>> b = Builder()
+        >>> b.shape(b.reshape(b.input("x", ("N", 64, "H", "W")), (0, 64, -1)))
+        (Dim('N'), 64, Dim('H*W'))
+        """
+        target = self._shape_tensor(x, tuple(map(_extent, shape)))
+        return self._op("Reshape", (x, target), {}, self._named(name, "reshape"))
+
+    def transpose(self, x: str, order: Sequence[int], *, name: str | None = None) -> str:
+        """The axes in another order."""
+        return self._op("Transpose", (x,), {"perm": tuple(order)}, self._named(name, "transpose"))
+
+    def shuffle(self, x: str, groups: int, *, name: str | None = None) -> str:
+        """Channels of all groups interleaved (ShuffleNet), written as reshape, transpose, reshape."""
+        label, dims = self._named(name, "shuffle"), self.shape(x)
+        share = self._share(label, dims[1], groups, "channels")
+        apart = self.reshape(x, (0, groups, share, -1), name=f"{label}.apart")
+        mixed = self.transpose(apart, (0, 2, 1, 3), name=f"{label}.mixed")
+        target = self._shape_tensor(x, dims)
+        return self._op("Reshape", (mixed, target), {}, label)
+
+    def split(self, x: str, sizes: int | Sequence[int], *, axis: int = 1, name: str | None = None) -> tuple[str, ...]:
+        """An axis cut into parts: into a number of equal ones, or into parts of these extents.
+
+        >>> b = Builder()
+        >>> [b.shape(part)[1] for part in b.split(b.input("x", (1, 112, 8, 8)), (80, 32))]
+        [80, 32]
+        """
+        label, extent = self._named(name, "split"), self.shape(x)[axis]
+        if isinstance(sizes, int):
+            sizes = [Dim.of(self._share(label, extent, sizes, "extents of the axis")).at()] * sizes
+        lengths = self.constant(list(sizes))
+        return self.op_with_outputs("Split", x, lengths, outputs=len(sizes), name=_bare(label, self._prefix), axis=axis)
+
+    def slice(self, x: str, begin: int, end: int, *, axis: int = 1, name: str | None = None) -> str:
+        """Positions from ``begin`` up to, not including, ``end`` of an axis."""
+        bounds = [self.constant([number]) for number in (begin, end, axis)]
+        return self._op("Slice", (x, *bounds), {}, self._named(name, "slice"))
+
+    def pad(self, x: str, pads: Sequence[int], *, name: str | None = None) -> str:
+        """Zeros around a tensor: as many as given before each axis, then after each.
+
+        >>> b = Builder()
+        >>> b.shape(b.pad(b.input("x", (1, 3, 8, 8)), (0, 0, 1, 1, 0, 0, 2, 2)))
+        (1, 3, 11, 11)
+        """
+        return self._op("Pad", (x, self.constant(list(pads))), {"mode": "constant"}, self._named(name, "pad"))
+
+    # -- how it works -------------------------------------------------------------------------------------------
+
+    def _op(
+        self, op: str, inputs: tuple[str, ...], attributes: Mapping[str, Any], label: str, domain: str = ""
+    ) -> str:
+        self._engine.add(Node(label, op, inputs, (label,), attributes, domain))
+        return label
+
+    def _pool(
+        self,
+        op: str,
+        x: str,
+        kernel: Window,
+        stride: Window | None,
+        padding: Padding,
+        label: str,
+        **more: int,
+    ) -> str:
+        steps = kernel if stride is None else stride
+        attributes = _window(len(self.shape(x)) - 2, _key(kernel), _key(steps), _key(padding), 1)
+        return self._op(op, (x,), {**attributes, **more}, label)
+
+    def _folded(self, op: str, xs: Sequence[str], broadcast: bool, label: str) -> str:
+        """Two at a time, as ONNX's Add and Mul take them; the last of the layers bears the label."""
+        if len(xs) < 2:
+            raise InvalidSpec(f"{label}: joins at least two tensors, not {len(xs)}")
+        if not broadcast:
+            self._check_one_shape(label, xs)
+        so_far, *rest = xs
+        for i, x in enumerate(rest, 1):
+            so_far = self._op(op, (so_far, x), {}, label if i == len(rest) else f"{label}.{i}")
+        return so_far
+
+    def _check_one_shape(self, label: str, xs: Sequence[str]) -> None:
+        first = self.shape(xs[0])
+        for x in xs[1:]:
+            if self.shape(x) != first:
+                raise InvalidSpec(
+                    f"{label}: the tensors that are added must have one shape: {xs[0]!r} is {_text(first)}, "
+                    f"{x!r} is {_text(self.shape(x))}; give both branches the same filters and strides"
+                )
+
+    def _shape_tensor(self, x: str, wanted: Shape) -> str:
+        """A shape as a stored constant where that is possible, else put together from the shape of x at run time."""
+        dims = self.shape(x)
+        if dims == wanted and not all(isinstance(extent, int) for extent in wanted):
+            return self.op("Shape", x)
+        kept = [0 if isinstance(extent, Dim) and dims[i : i + 1] == (extent,) else extent for i, extent in enumerate(wanted)]
+        numbers = [extent for extent in kept if isinstance(extent, int)]
+        if len(numbers) == len(wanted):
+            return self.constant(numbers)
+        parts = [self._extent_tensor(x, dims, extent) for extent in wanted]
+        return self.op("Concat", *parts, axis=0)
+
+    def _extent_tensor(self, x: str, dims: Shape, extent: Extent) -> str:
+        if isinstance(extent, int):
+            return self.constant([extent])
+        if extent not in dims:
+            raise InvalidSpec(f"a shape asks for {extent}, which is no axis of {x!r} {_text(dims)}; use -1 or an axis of it")
+        axis = dims.index(extent)
+        return self.op("Shape", x, start=axis, end=axis + 1)
+
+    def _store(self, name: str, tensor: Tensor) -> str:
+        if name in self._tensors:
+            raise InvalidSpec(f"tensor {name!r} of network {self.name!r} is made twice; each name stands for one tensor")
+        self._tensors[name] = tensor
+        return name
+
+    def _tensor(self, name: str) -> Tensor:
+        try:
+            return self._tensors[name]
+        except KeyError:
+            raise InvalidSpec(f"network {self.name!r} has no tensor {name!r}; {nearest(name, self._tensors)}") from None
+
+    def _filled(self, label: str, x: str, shape: Shape, bias: Extent | None) -> tuple[str, ...]:
+        """The inputs of a layer with a weight and, where it has one, a bias."""
+        weight = self._store(f"{label}.weight", _stored(self.dtype, shape))
+        if bias is None:
+            return x, weight
+        return x, weight, self._store(f"{label}.bias", _stored(self.dtype, (bias,)))
+
+    def _named(self, name: str | None, kind: str) -> str:
+        """The full name of a layer: the scope's, and what is given or the kind with a number."""
+        if name is not None:
+            return name if name.startswith(self._prefix) else self._prefix + name
+        return self._prefix + self._numbered(kind)
+
+    def _numbered(self, kind: str) -> str:
+        key = self._prefix + kind
+        number = self._numbers[key] = self._numbers.get(key, 0) + 1
+        return f"{kind}{number}"
+
+    def _share(self, label: str, whole: Extent, parts: Extent, what: str) -> Extent:
+        if isinstance(whole, int) and isinstance(parts, int) and (parts < 1 or whole % parts):
+            raise InvalidSpec(f"{label}: {whole} {what} do not form {parts} equal groups; make one a multiple of the other")
+        return whole // parts
+
+
+def _bare(label: str, prefix: str) -> str:
+    return label.removeprefix(prefix)
+
+
+def _extent(given: int | str | Dim) -> Extent:
+    return Dim.parse(given) if isinstance(given, str) else given
+
+
+def _positive(label: str, count: Extent, what: str) -> Extent:
+    if not isinstance(count, (int, Dim)) or isinstance(count, bool):
+        raise InvalidSpec(f"{label}: {what} must be a whole number, not {count!r}")
+    if isinstance(count, int) and count < 1:
+        raise InvalidSpec(f"{label}: {what} must be at least 1, not {count}; the width is too small")
+    return count
+
+
+def _key(window: Window | Padding) -> Any:
+    return window if isinstance(window, (int, str)) else tuple(window)
+
+
+def _each(window: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    numbers = (window,) * rank if isinstance(window, int) else tuple(window)
+    if len(numbers) != rank:
+        raise InvalidSpec(f"{numbers} must be one number, or one for each of {rank} axes")
+    return numbers
+
+
+@lru_cache(maxsize=4096)
+def _stored(dtype: str, shape: Shape) -> Tensor:
+    """A weight. Equal ones are one object, which makes looking up the cost of a layer of theirs a third faster."""
+    return Tensor(dtype, shape, constant=True)
+
+
+@lru_cache(maxsize=4096)
+def _window(rank: int, kernel: Any, stride: Any, padding: Any, dilation: Any) -> Mapping[str, Any]:
+    """The attributes of a sliding window, shared by all layers with equal ones."""
+    sizes, steps, gaps = (_each(numbers, rank) for numbers in (kernel, stride, dilation))
+    if any(isinstance(size, Fraction) or size < 1 for size in (*sizes, *steps, *gaps)):
+        raise InvalidSpec(f"kernel {sizes}, stride {steps} and dilation {gaps} must be whole numbers of at least 1")
+    attributes: dict[str, Any] = {"kernel_shape": sizes, "strides": steps}
+    if any(gap != 1 for gap in gaps):
+        attributes["dilations"] = gaps
+    if padding == "same":
+        return {**attributes, "auto_pad": "SAME_UPPER"}
+    return {**attributes, "pads": _pads(rank, padding, sizes, gaps)}
+
+
+def _pads(rank: int, padding: Any, sizes: Sequence[int], gaps: Sequence[int]) -> tuple[int, ...]:
+    if padding == "half":
+        return tuple((size - 1) * gap // 2 for size, gap in zip(sizes, gaps, strict=True)) * 2
+    if isinstance(padding, str):
+        known = nearest(padding, ("half", "same"))
+        raise InvalidSpec(f"padding {padding!r} must be a number, one for each axis or side, 'half' or 'same'; {known}")
+    if isinstance(padding, int):
+        return (padding,) * (2 * rank)
+    if len(padding) == 2 * rank:
+        return tuple(padding)
+    return _each(padding, rank) * 2
+
+
+def _text(shape: Shape) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"

@@ -1,0 +1,132 @@
+"""Network -> kernels: the layers that a runtime launches as one.
+
+One table of patterns a runtime. A pattern is a chain: an anchor op, then stages that may follow, each at most once and in
+order, as long as nobody else reads what lies between. What no pattern takes is a kernel of its own; views and layers that
+only prepare constants are no kernels at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from costmodel.counts import written_bytes
+from costmodel.dims import Extent, total
+from costmodel.graph import Layer, Network
+
+CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+PRODUCTS = frozenset({"Gemm", "MatMul"})
+NORMALIZATION = frozenset({"BatchNormalization"})
+BIAS = frozenset({"Add"})
+CLAMPS = frozenset({"Relu", "Clip", "LeakyRelu", "PRelu"})
+ACTIVATIONS = CLAMPS | {"Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "Mish", "Elu", "Softplus"}
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A chain of layers that one kernel runs: one of ``anchor``, then any of each stage in order, all optional.
+
+    Besides the chain itself, a stage reads constants only (a bias, not a residual); where the pattern is ``gated``, it
+    reads the anchor's input instead (x * sigmoid(x)).
+    """
+
+    anchor: frozenset[str]
+    stages: tuple[frozenset[str], ...]
+    gated: bool = False
+
+
+# ncnn: graph of ncnnoptimize (docs/how-to-use-and-FAQ); the benchmark's networks keep HardSwish and Swish as layers
+NCNN = (
+    Pattern(CONVOLUTIONS, (NORMALIZATION, CLAMPS)),
+    Pattern(PRODUCTS, (BIAS, CLAMPS)),
+    Pattern(frozenset({"Sigmoid"}), (frozenset({"Mul"}),), gated=True),
+)
+GENERIC = (
+    Pattern(CONVOLUTIONS, (NORMALIZATION, BIAS, ACTIVATIONS)),
+    Pattern(PRODUCTS, (BIAS, ACTIVATIONS)),
+    Pattern(frozenset({"Sigmoid", "HardSigmoid"}), (frozenset({"Mul"}),), gated=True),
+)
+EAGER: tuple[Pattern, ...] = ()
+
+PATTERNS: Mapping[str, tuple[Pattern, ...]] = {"ncnn": NCNN, "torch": EAGER}
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Layers that run as one: its anchor names it; what lies between its layers touches no memory."""
+
+    name: str
+    op: str
+    layers: tuple[Layer, ...]
+    macs: Extent
+    other_flops: Extent
+    read_bytes: Extent
+    write_bytes: Extent
+    weight_bytes: Extent
+
+    @property
+    def anchor(self) -> Layer:
+        return self.layers[0]
+
+
+def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
+    """The kernels that a runtime launches for a network, in the order of their anchors.
+
+    >>> from costmodel.build import Builder
+    >>> b = Builder("tiny")
+    >>> _ = b.output(b.relu(b.batch_norm(b.conv(b.input("x", (1, 3, 8, 8)), 8, kernel=3, padding=1))))
+    >>> [kernel.op for kernel in fuse(b.finish(), "ncnn")]
+    ['Conv']
+    """
+    patterns = {op: pattern for pattern in PATTERNS.get(runtime, GENERIC) for op in pattern.anchor}
+    absorbed: set[int] = set()
+    kernels = []
+    for i, layer in enumerate(network.layers):
+        if i in absorbed or layer.cost is None or layer.cost.view_of is not None or network.is_constant(layer):
+            continue
+        chain = _chain(network, i, patterns.get(layer.op))
+        absorbed.update(chain)
+        kernels.append(_kernel(network, [network.layers[j] for j in chain]))
+    return tuple(kernels)
+
+
+def _chain(network: Network, start: int, pattern: Pattern | None) -> list[int]:
+    chain = [start]
+    for stage in pattern.stages if pattern else ():
+        written = network.layers[chain[-1]].outputs[0]
+        readers = network.consumers.get(written, ())
+        if len(readers) != 1 or written in network.outputs or network.layers[readers[0]].op not in stage:
+            continue
+        beside = {name for name in network.layers[readers[0]].inputs if name and name != written}
+        gate = set(network.layers[start].inputs) if pattern and pattern.gated else set()
+        if all(name in gate or network.tensors[name].constant for name in beside):
+            chain.append(readers[0])
+    return chain
+
+
+def _kernel(network: Network, layers: list[Layer]) -> Kernel:
+    inside = {name for layer in layers[:-1] for name in layer.outputs}
+    outside = list(dict.fromkeys(name for layer in layers for name in layer.inputs if name and name not in inside))
+    costs = [layer.cost for layer in layers if layer.cost]
+    return Kernel(
+        name=layers[0].name,
+        op=layers[0].op,
+        layers=tuple(layers),
+        macs=total(cost.macs for cost in costs),
+        other_flops=total(cost.other_flops for cost in costs),
+        read_bytes=total(_read_bytes(network, layers, name) for name in outside if not network.tensors[name].constant),
+        write_bytes=written_bytes(network, layers[-1]),
+        weight_bytes=total(_read_bytes(network, layers, name) for name in outside if network.tensors[name].constant),
+    )
+
+
+def _read_bytes(network: Network, layers: list[Layer], name: str) -> Extent:
+    """Bytes that a kernel reads of a tensor: all, unless a rule says that fewer elements are touched."""
+    tensor = network.tensors[name]
+    if tensor.shape is None:
+        return 0
+    for layer in layers:
+        if layer.cost and layer.cost.reads is not None and name in layer.inputs:
+            elements = layer.cost.reads[layer.inputs.index(name)]
+            return tensor.to((elements,)).nbytes
+    return tensor.nbytes

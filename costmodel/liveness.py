@@ -1,0 +1,161 @@
+"""When each tensor is alive: aliases, live ranges, and the most memory that is alive at one moment.
+
+A view shares the memory of its input; an in-place op takes over an input that dies with it; constants are no
+activations. A network's inputs are alive until their last use, its outputs until the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from costmodel.dims import Dim, Extent, maximum, total, value_at
+from costmodel.errors import InvalidChoice, nearest
+from costmodel.graph import Layer, Network
+
+PLANNERS = ("ideal", "naive")
+ORDERS = ("file",)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Memory that one or more tensors share: alive from the step of its first writer to that of its last reader."""
+
+    tensors: tuple[str, ...]
+    nbytes: Extent
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """The memory of the activations at one point.
+
+    ``peak_bytes``: the most that is alive at one moment under this planner; ``lower_bound_bytes``: the most that any
+    allocator needs in this order; ``arena_bytes``: what the planner reserves; ``holders``: the tensors that hold the
+    peak with their bytes, largest first; ``at_layer``: the layer that runs at the peak; ``order``: the layers' names.
+    """
+
+    planner: str
+    peak_bytes: int
+    lower_bound_bytes: int
+    arena_bytes: int
+    holders: tuple[tuple[str, int], ...]
+    at_layer: str
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """The memory of a network's activations with the sizes left open."""
+
+    network: Network
+    planner: str
+    order: str
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        return _blocks(self.network)
+
+    @cached_property
+    def live_bytes(self) -> tuple[Extent, ...]:
+        """Bytes alive at each running layer, its inputs, outputs and scratch memory included."""
+        layers = self.network.running_layers
+        changes: list[list[Extent]] = [[] for _ in range(len(layers) + 2)]
+        for block in self.blocks:
+            changes[block.first].append(block.nbytes)
+            changes[block.last + 1].append(-block.nbytes)
+        alive: Extent = 0
+        steps = []
+        for change, layer in zip(changes, layers, strict=False):
+            alive = alive + total(change)
+            steps.append(alive + layer.cost.scratch_bytes if layer.cost else alive)
+        return tuple(steps)
+
+    @cached_property
+    def peak_bytes(self) -> Extent:
+        """The peak as an expression: the sum of all blocks for ``naive``, else the most alive at one moment."""
+        if self.planner == "naive":
+            return Dim.of(total(block.nbytes for block in self.blocks))
+        distinct = list(dict.fromkeys(self.live_bytes))
+        return Dim.of(maximum(*distinct) if distinct else total(block.nbytes for block in self.blocks))
+
+    def at(self, values: Mapping[str, int] | None = None, /, **sizes: int) -> MemoryPlan:
+        """The plan at one point. Raises UnknownSize for a size that is missing or does not exist."""
+        point = self.network.bind({**(values or {}), **sizes})
+        steps = [value_at(step, point) for step in self.live_bytes] or [0]
+        lower = max(steps)
+        step = steps.index(lower)
+        everything = sum(value_at(block.nbytes, point) for block in self.blocks)
+        alive = [(block.tensors[0], value_at(block.nbytes, point)) for block in self.blocks if block.first <= step <= block.last]
+        layers = self.network.running_layers
+        peak = everything if self.planner == "naive" else lower
+        return MemoryPlan(
+            planner=self.planner,
+            peak_bytes=peak,
+            lower_bound_bytes=lower,
+            arena_bytes=peak,
+            holders=tuple(sorted(alive, key=lambda holder: -holder[1])),
+            at_layer=layers[step].name if layers else "",
+            order=tuple(layer.name for layer in layers),
+        )
+
+
+def memory(network: Network, *, planner: str = "ideal", order: str = "file") -> Memory:
+    """Plan the memory of a network's activations.
+
+    ``planner``: ``ideal``, the most alive at one moment, below which no allocator gets in this order; ``naive``, every
+    tensor in memory of its own. ``order``: ``file``, as the file lists the layers.
+
+    >>> from costmodel.build import Builder
+    >>> b = Builder("two")
+    >>> x = b.input("x", ("N", 16))
+    >>> _ = b.output(b.linear(b.relu(b.linear(x, 64)), 4))
+    >>> memory(b.finish()).peak_bytes.at(N=1)  # 64 + 16 numbers of 4 bytes
+    320
+
+    Raises InvalidChoice for a planner or an order that does not exist.
+    """
+    for what, value, known in (("planner", planner, PLANNERS), ("order", order, ORDERS)):
+        if value not in known:
+            raise InvalidChoice(f"there is no {what} {value!r}; {nearest(value, known)}")
+    return Memory(network, planner, order)
+
+
+def _blocks(network: Network) -> tuple[Block, ...]:
+    layers = network.running_layers
+    end = len(layers)
+    last_use = {name: i for i, layer in enumerate(layers) for name in layer.inputs if name}
+    last_use.update(dict.fromkeys(network.outputs, end))
+    members: dict[str, list[str]] = {name: [name] for name in network.inputs}
+    root = {name: name for name in network.inputs}
+    first = dict.fromkeys(network.inputs, 0)
+    last = {name: last_use.get(name, 0) for name in network.inputs}
+    for i, layer in enumerate(layers):
+        for position, name in enumerate(layer.outputs):
+            if not name or network.tensors[name].shape is None:
+                continue
+            shared = _shared_root(network, layer, i, root, last) if position == 0 else None
+            owner = root[name] = shared or name
+            members.setdefault(owner, []).append(name)
+            first.setdefault(owner, i)
+            last[owner] = max(last.get(owner, i), last_use.get(name, i))
+    return tuple(
+        Block(tuple(names), network.tensors[owner].nbytes, first[owner], min(last[owner], max(end - 1, 0)))
+        for owner, names in members.items()
+        if network.tensors[owner].shape is not None
+    )
+
+
+def _shared_root(network: Network, layer: Layer, step: int, root: Mapping[str, str], last: Mapping[str, int]) -> str | None:
+    """The block that the first output shares: a view's input, or an input that dies here and may be overwritten."""
+    if layer.cost is None:
+        return None
+    if layer.cost.view_of is not None:
+        return root.get(layer.inputs[layer.cost.view_of])
+    for position in layer.cost.in_place:
+        owner = root.get(layer.inputs[position]) if position < len(layer.inputs) else None
+        if owner is not None and owner not in network.inputs and last[owner] == step:
+            return owner
+    return None

@@ -1,0 +1,424 @@
+"""Arithmetic on the elements of small tensors that carry shapes.
+
+An element is a number, a count (Dim), a quotient of counts (Ratio: shape arithmetic in floats, before it is rounded
+again), a text, or None where it is unknown. Numbers are computed as the dtype would store them, so that a size which a
+runtime gets by way of float32 comes out the same; open sizes are computed exactly.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial, reduce
+from itertools import accumulate
+from typing import Any
+
+from costmodel.dims import Dim, Extent, bounds, floor_divide, lowest_terms, product
+from costmodel.dims import maximum as dims_maximum
+from costmodel.dims import minimum as dims_minimum
+from costmodel.graph import DTYPE_BITS, Shape, Tensor
+from costmodel.ops.shapes import VALUE_LIMIT, with_value
+
+Function = Callable[..., Any]
+
+FLOAT_FORMATS = {"float64": "d", "float32": "f", "float16": "e"}
+MAX_POWER = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """A quotient of counts in lowest terms, with a divisor that is not negative.
+
+    >>> half = Ratio.of(Dim.size("H")) * Ratio.of(0.5)
+    >>> math.floor(half), math.ceil(half)
+    (Dim('H//2'), Dim('(H + 1)//2'))
+
+    Arithmetic raises ArithmeticError where the result cannot be stated as such a quotient.
+    """
+
+    num: Extent
+    den: Extent = 1
+
+    @staticmethod
+    def of(element: Any) -> Ratio:
+        if isinstance(element, Ratio):
+            return element
+        if isinstance(element, (int, Dim)):
+            return Ratio(element)
+        fraction = element if isinstance(element, Fraction) else simplest(element)
+        return Ratio(fraction.numerator, fraction.denominator)
+
+    @staticmethod
+    def quotient(num: Extent, den: Extent) -> Ratio:
+        low, high = bounds(den)
+        if den == 0 or low < 0 < high:
+            raise ArithmeticError(f"the divisor {den} may be negative or 0")
+        return Ratio(*lowest_terms(num, den) if low >= 0 else lowest_terms(-num, -den))
+
+    @property
+    def element(self) -> Extent | Ratio:
+        """The count itself where nothing is divided."""
+        return self.num if self.den == 1 else self
+
+    def __add__(self, other: Ratio) -> Ratio:
+        return Ratio.quotient(self.num * other.den + other.num * self.den, self.den * other.den)
+
+    def __sub__(self, other: Ratio) -> Ratio:
+        return self + -other
+
+    def __neg__(self) -> Ratio:
+        return Ratio(-self.num, self.den)
+
+    def __mul__(self, other: Ratio) -> Ratio:
+        return Ratio.quotient(self.num * other.num, self.den * other.den)
+
+    def __truediv__(self, other: Ratio) -> Ratio:
+        return Ratio.quotient(self.num * other.den, self.den * other.num)
+
+    def __mod__(self, other: Ratio) -> Ratio:
+        return self - other * Ratio(math.floor(self / other))
+
+    def __pow__(self, other: Ratio) -> Ratio:
+        if other.den != 1 or not isinstance(other.num, int) or not 0 <= other.num <= MAX_POWER:
+            raise ArithmeticError(f"counts are raised to whole powers from 0 to {MAX_POWER}, not to {other.element}")
+        return Ratio(self.num**other.num, self.den**other.num)
+
+    def __abs__(self) -> Ratio:
+        return Ratio(dims_maximum(self.num, -self.num), self.den)
+
+    def __floor__(self) -> Extent:
+        return floor_divide(self.num, self.den)
+
+    def __ceil__(self) -> Extent:
+        return -floor_divide(-self.num, self.den)
+
+    def __trunc__(self) -> Extent:
+        """Towards 0; a count of unknown sign is taken as not negative, as sizes are."""
+        return math.ceil(self) if bounds(self.num)[1] <= 0 else math.floor(self)
+
+    def __round__(self) -> Extent:
+        """To the nearest; ties, which go to the even side, cannot occur with an odd divisor."""
+        if not isinstance(self.den, int) or self.den % 2 == 0:
+            raise ArithmeticError(f"whether {self.num} / {self.den} lies half way between two numbers depends on sizes")
+        return floor_divide(2 * self.num + self.den, 2 * self.den)
+
+
+def simplest(number: float) -> Fraction:
+    """The fraction with a small divisor that a float stands for.
+
+    >>> simplest(1.3333333730697632), simplest(0.1)
+    (Fraction(4, 3), Fraction(1, 10))
+    """
+    width = partial(_rounded, code="f") if _rounded(number, "f") == number else float
+    limit = 1
+    while width(found := Fraction(number).limit_denominator(limit)) != number:
+        limit *= 10
+    return found
+
+
+def stored(element: Any, dtype: str) -> Any:
+    """The element as a tensor of this dtype holds it; None where that is unknown. This is what Cast does.
+
+    >>> stored(2.75, "int64"), stored(300, "uint8"), stored(0.1, "float32")
+    (2, 44, 0.10000000149011612)
+    >>> stored(Ratio(Dim.size("H"), 2), "int64"), stored(Dim.size("H"), "bool")
+    (Dim('H//2'), 1)
+    """
+    if element is None or isinstance(element, str):
+        return element if dtype == "string" else None
+    if dtype == "bool":
+        return not_(equal(element, 0))
+    if dtype.startswith(("int", "uint")):
+        return _whole(element, DTYPE_BITS[dtype], signed=dtype.startswith("int"))
+    if dtype not in FLOAT_FORMATS:
+        return None
+    return element if isinstance(element, (Dim, Ratio)) else _rounded(element, FLOAT_FORMATS[dtype])
+
+
+def _whole(element: Any, bits: int, *, signed: bool) -> Extent | None:
+    if isinstance(element, (Dim, Ratio)):
+        return math.trunc(Ratio.of(element))
+    least = -(1 << bits - 1) if signed else 0
+    if isinstance(element, int):
+        return (element - least) % (1 << bits) + least
+    if not math.isfinite(element):
+        return None
+    number = math.trunc(element)
+    return number if least <= number < least + (1 << bits) else None  # beyond the range, ONNX leaves the result open
+
+
+def _rounded(number: float | Fraction, code: str) -> float:
+    try:
+        return float(struct.unpack(code, struct.pack(code, float(number)))[0])
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+# -- functions of elements --------------------------------------------------------------------------------------
+
+
+def lifted(function: Function) -> Function:
+    """A function of numbers as one of elements: through Ratio where sizes are open, None where there is no result."""
+
+    def apply(*elements: Any) -> Any:
+        if any(element is None for element in elements):
+            return None
+        try:
+            if not _is_open(elements):
+                return function(*elements)
+            result = function(*map(Ratio.of, elements))
+        except (ArithmeticError, ValueError):
+            return None
+        return result.element if isinstance(result, Ratio) else result
+
+    return apply
+
+
+def of_numbers(function: Function) -> Function:
+    """A function that has a result for numbers only."""
+
+    def apply(*elements: Any) -> Any:
+        if any(element is None for element in elements) or _is_open(elements):
+            return None
+        try:
+            return function(*elements)
+        except (ArithmeticError, ValueError):
+            return None
+
+    return apply
+
+
+def _is_open(elements: Iterable[Any]) -> bool:
+    return any(isinstance(element, (Dim, Ratio)) for element in elements)
+
+
+def _extremum(of_plain: Function, of_counts: Function) -> Function:
+    def apply(a: Any, b: Any) -> Any:
+        if not isinstance(a, Ratio):
+            return of_plain(a, b)
+        if a.den == b.den:
+            return Ratio.quotient(of_counts(a.num, b.num), a.den)
+        return Ratio.quotient(of_counts(a.num * b.den, b.num * a.den), a.den * b.den)
+
+    return apply
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(base, Ratio):
+        return base**exponent
+    power = math.pow(base, exponent)
+    return base**exponent if isinstance(base, int) and isinstance(exponent, int) and abs(power) < 2**63 else power
+
+
+def _truncated_quotient(a: Any, b: Any) -> Any:
+    return math.trunc(a / b) if isinstance(a, Ratio) else math.trunc(Fraction(a, b))
+
+
+def _sign(element: Any) -> int | None:
+    low, high = bounds(element.num) if isinstance(element, Ratio) else (element, element)
+    if low > 0 or high < 0 or low == high == 0:
+        return (low > 0) - (high < 0)
+    return None
+
+
+add = lifted(operator.add)
+subtract = lifted(operator.sub)
+multiply = lifted(operator.mul)
+divide = lifted(operator.truediv)
+divide_whole = lifted(_truncated_quotient)
+modulo = lifted(operator.mod)
+power = lifted(_power)
+negate = lifted(operator.neg)
+absolute = lifted(abs)
+floor = lifted(math.floor)
+ceil = lifted(math.ceil)
+round_even = lifted(round)
+sign = lifted(_sign)
+largest = lifted(_extremum(max, dims_maximum))
+smallest = lifted(_extremum(min, dims_minimum))
+remainder = of_numbers(math.fmod)
+square_root = of_numbers(math.sqrt)
+bitwise_and = of_numbers(operator.and_)
+bitwise_or = of_numbers(operator.or_)
+bitwise_xor = of_numbers(operator.xor)
+bitwise_not = of_numbers(operator.invert)
+shift_left = of_numbers(lambda x, bits: x << bits if bits < 64 else 0)
+shift_right = of_numbers(operator.rshift)
+is_nan = of_numbers(lambda x: int(x != x))
+
+
+def reciprocal(x: Any) -> Any:
+    return divide(1, x)
+
+
+def relu(x: Any) -> Any:
+    return largest(x, 0)
+
+
+def equal(a: Any, b: Any) -> int | None:
+    """1, 0, or None where it depends on sizes.
+
+    >>> h = Dim.size("H")
+    >>> equal(h, h), equal(h, -1), equal(h, 1)
+    (1, 0, None)
+    """
+    if isinstance(a, str) or isinstance(b, str):
+        return None if a is None or b is None else int(a == b)
+    order = _compared(a, b)
+    return None if order is None else int(order == "=")
+
+
+def less(a: Any, b: Any) -> int | None:
+    order = _compared(a, b)
+    if order is not None:
+        return int(order == "<")
+    return 0 if at_least(a, b) else None
+
+
+def greater(a: Any, b: Any) -> int | None:
+    return less(b, a)
+
+
+def less_or_equal(a: Any, b: Any) -> int | None:
+    order = _compared(a, b)
+    if order is not None:
+        return int(order in "<=")
+    return 1 if at_least(b, a) else None
+
+
+def greater_or_equal(a: Any, b: Any) -> int | None:
+    return less_or_equal(b, a)
+
+
+def _compared(a: Any, b: Any) -> str | None:
+    """One of < = > where it is the same at every size; "unordered" beside NaN."""
+    if a is None or b is None:
+        return None
+    if not _is_open((a, b)):
+        return "<" if a < b else ">" if a > b else "=" if a == b else "unordered"
+    order = sign(subtract(a, b))
+    return None if order is None else "=<>"[order + 0 if order >= 0 else 1] if order != 1 else ">"
+
+
+def at_least(a: Any, b: Any) -> bool:
+    """Whether a is never below b, whatever the sizes."""
+    difference = subtract(a, b)
+    return difference is not None and bounds(Ratio.of(difference).num)[0] >= 0
+
+
+def and_(a: Any, b: Any) -> int | None:
+    return 0 if a == 0 or b == 0 else None if a is None or b is None else 1
+
+
+def or_(a: Any, b: Any) -> int | None:
+    return not_(and_(not_(a), not_(b)))
+
+
+def xor_(a: Any, b: Any) -> int | None:
+    return None if a is None or b is None else int(bool(a) != bool(b))
+
+
+def not_(a: Any) -> int | None:
+    return None if a is None else int(not a)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """The chosen side; where the condition is unknown, what both sides agree on."""
+    if condition is None:
+        return x if x == y else None
+    return x if condition else y
+
+
+def clip(x: Any, low: Any, high: Any) -> Any:
+    return smallest(largest(x, low), high)
+
+
+def total(*elements: Any) -> Any:
+    return reduce(add, elements)
+
+
+def mean(*elements: Any) -> Any:
+    return divide(total(*elements), len(elements))
+
+
+# -- functions of tensors ---------------------------------------------------------------------------------------
+
+
+def computed(function: Function | None, inputs: Sequence[Tensor], shape: Shape, dtype: str) -> Tensor:
+    """An elementwise result; with its value where those of all inputs are known."""
+    y = Tensor(dtype, tuple(shape))
+    if function is None or not _short(y.size) or any(x.value is None for x in inputs):
+        return y
+    columns = [spread(x.value or (), x.dims, shape) for x in inputs]
+    return _valued(y, [stored(function(*column), dtype) for column in zip(*columns, strict=True)])
+
+
+def spread(value: Sequence[Any], shape: Shape, target: Shape) -> Sequence[Any]:
+    """The elements after broadcasting, row by row.
+
+    >>> spread((1, 2), (2, 1), (2, 3))
+    [1, 1, 1, 2, 2, 2]
+    """
+    if len(value) == product(target):
+        return value
+    padded = (1,) * (len(target) - len(shape)) + tuple(shape)
+    steps = [0 if extent == 1 else step for extent, step in zip(padded, _strides(padded), strict=True)]
+    return [value[at] for at in _positions(target, steps)]
+
+
+def reduced(function: Function | None, x: Tensor, axes: Sequence[int], shape: Shape, dtype: str) -> Tensor:
+    """A reduction over some axes to this shape; with its value where that of the input is known."""
+    y = Tensor(dtype, tuple(shape))
+    if function is None or x.value is None or not _short(y.size) or not _short(x.size):
+        return y
+    value = x.value
+    return _valued(y, [stored(function(*(value[at] for at in line)), dtype) if line else None for line in _lines(x.dims, axes)])
+
+
+def running(function: Function, first: int, x: Tensor, axis: int, *, exclusive: bool, reverse: bool) -> Tensor:
+    """Partial results along an axis, as in a cumulative sum; ``first`` is what an exclusive one begins with."""
+    y = Tensor(x.dtype, x.dims)
+    if x.value is None or not _short(x.size):
+        return y
+    found: list[Any] = [None] * len(x.value)
+    for line in _lines(x.dims, (axis,)):
+        order = line[::-1] if reverse else line
+        elements = [x.value[at] for at in order]
+        given = [first, *elements[:-1]] if exclusive else elements
+        for at, element in zip(order, accumulate(given, lambda a, b: stored(function(a, b), x.dtype)), strict=True):
+            found[at] = stored(element, x.dtype)
+    return _valued(y, found)
+
+
+def _short(size: Extent) -> bool:
+    return isinstance(size, int) and size <= VALUE_LIMIT
+
+
+def _valued(y: Tensor, elements: Sequence[Any]) -> Tensor:
+    unknown = elements and all(element is None for element in elements)
+    return y if unknown else with_value(y, elements)
+
+
+def _strides(shape: Sequence[Any]) -> list[Any]:
+    """How many elements apart neighbours along each axis lie, row by row."""
+    return list(accumulate([1, *shape[:0:-1]], operator.mul))[::-1] if shape else []
+
+
+def _positions(extents: Sequence[Any], strides: Sequence[Any]) -> list[int]:
+    positions = [0]
+    for extent, stride in zip(extents, strides, strict=True):
+        positions = [at + i * stride for at in positions for i in range(extent)]
+    return positions
+
+
+def _lines(shape: Sequence[Any], axes: Sequence[int]) -> list[list[int]]:
+    """Where the elements lie that a reduction over these axes puts together, for each of its results."""
+    strides = _strides(shape)
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    across = _positions([shape[axis] for axis in sorted(axes)], [strides[axis] for axis in sorted(axes)])
+    starts = _positions([shape[axis] for axis in kept], [strides[axis] for axis in kept])
+    return [[start + at for at in across] for start in starts]

@@ -1,0 +1,116 @@
+"""Profiles: what calibration learnt about one device, runtime, precision and variant. JSON, never pickles.
+
+A profile's id is its path: ``device/runtime/precision/variant.json``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from costmodel.errors import InvalidProfile
+
+FORMAT = 1
+ID_PATTERN = r"^[a-z0-9][a-z0-9.+_-]*$"
+
+
+class Range(BaseModel):
+    """Least and greatest value in calibration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    low: float
+    high: float
+
+
+class HeldOut(BaseModel):
+    """Error on networks that the fit had not seen, as fractions; ``residuals`` are log(predicted / measured)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mape: float = Field(ge=0)
+    median_ape: float = Field(ge=0)
+    within_10: float = Field(ge=0, le=1)
+    residuals: tuple[float, ...]
+
+
+class Provenance(BaseModel):
+    """What the profile was fitted on, and with what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    networks: tuple[str, ...]
+    sources: tuple[str, ...]
+    licences: tuple[str, ...]
+    data_sha256: str
+    costmodel_version: str
+
+
+class Profile(BaseModel):
+    """A fitted cost model: seconds for each unit of each feature, and how far to trust it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[1] = 1
+    device: str = Field(pattern=ID_PATTERN)
+    runtime: str = Field(pattern=ID_PATTERN)
+    precision: str = Field(pattern=ID_PATTERN)
+    variant: str = Field(pattern=ID_PATTERN)
+    device_kind: str
+    seconds_per_unit: Mapping[str, float]
+    domain: Mapping[str, Range]
+    held_out: HeldOut
+    provenance: Provenance
+    power_w: float | None = None
+    power_scope: str | None = None
+    note: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.device}/{self.runtime}/{self.precision}/{self.variant}"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Profile:
+        negative = [name for name, seconds in self.seconds_per_unit.items() if not 0 <= seconds < float("inf")]
+        if negative:
+            raise ValueError(f"seconds_per_unit of {negative[0]!r} is {self.seconds_per_unit[negative[0]]}; it must be >= 0")
+        if self.seconds_per_unit.keys() != self.domain.keys():
+            raise ValueError("seconds_per_unit and domain must name the same features")
+        return self
+
+    def save(self, folder: Path) -> Path:
+        """Write the profile under its id; the file is complete or not there."""
+        path = folder / f"{self.id}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, self.model_dump_json(indent=1) + "\n")
+        return path
+
+
+def read_profile(path: Path) -> Profile:
+    """Read one profile. Raises InvalidProfile with the file, the key and the rule that it breaks."""
+    try:
+        return Profile.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InvalidProfile(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InvalidProfile(f"{path}: {where}: {first['msg']}; calibrate again to write it anew") from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file completely or not at all: to a temporary file beside it, then renamed."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,96 @@
+"""ONNX's own node tests: every output's dtype and shape against the reference data.
+
+Where a shape depends on data, the rank must be right and the open extent must be able to take the reference's number;
+with the deciding inputs as constants it must be exact.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from costmodel.dims import Dim, bounds
+from costmodel.graph import Tensor
+from costmodel.read.onnx import DTYPES, load
+
+# case name -> why it is not checked
+EXCEPTIONS: dict[str, str] = {}
+
+
+@functools.lru_cache(maxsize=1)
+def cases() -> tuple[Any, ...]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from onnx.backend.test.case.node import collect_testcases
+
+        return tuple(collect_testcases(None))
+
+
+def with_constants(model: onnx.ModelProto, inputs: list[Any]) -> onnx.ModelProto:
+    """The model with its integer inputs fixed to the test's numbers."""
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for info, value in zip(model.graph.input, inputs, strict=False):
+        if isinstance(value, np.ndarray) and info.type.HasField("tensor_type") and value.size <= 1024:
+            fixed.graph.initializer.append(numpy_helper.from_array(value, info.name))
+    return fixed
+
+
+def faults(model: onnx.ModelProto, outputs: list[Any], *, exact: bool) -> Iterator[str]:
+    network = load(model)
+    yield from (layer.problem for layer in network.layers if layer.problem)
+    for info, expected in zip(model.graph.output, outputs, strict=False):
+        tensor = network.outputs[info.name]
+        if not isinstance(expected, np.ndarray) or not isinstance(tensor, Tensor):
+            continue
+        dtype = DTYPES[info.type.tensor_type.elem_type] if info.type.HasField("tensor_type") else None
+        if dtype and tensor.dtype != dtype:
+            yield f"{info.name} is {tensor.dtype}, not {dtype}"
+        if tensor.shape is None or len(tensor.shape) != expected.ndim:
+            yield f"{info.name} has shape {tensor.shape}, not {expected.shape}"
+        elif not all(_possible(got, real, exact) for got, real in zip(tensor.shape, expected.shape, strict=True)):
+            yield f"{info.name} has shape {tensor.shape}, not {expected.shape}"
+
+
+def _possible(got: Any, real: int, exact: bool) -> bool:
+    if isinstance(got, int):
+        return got == real
+    low, high = bounds(got)
+    return isinstance(got, Dim) and not exact and low <= max(real, 1) and real <= high
+
+
+@functools.lru_cache(maxsize=1)
+def tally() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for case in cases():
+        if case.name in EXCEPTIONS or not case.model.graph.node:
+            continue
+        inputs, outputs = case.data_sets[0]
+        wrong = []
+        for model, exact in ((case.model, False), (with_constants(case.model, inputs), True)):
+            try:
+                wrong += list(faults(model, outputs, exact=exact))
+            except Exception as error:
+                wrong.append(f"{type(error).__name__}: {error}")
+        found[case.name] = wrong
+    return found
+
+
+def test_the_whole_suite(capsys: pytest.CaptureFixture[str]) -> None:
+    results = tally()
+    wrong = {name: messages for name, messages in results.items() if messages}
+    ops = Counter(message.split(":")[0][:80] for messages in wrong.values() for message in messages[:1])
+    with capsys.disabled():
+        print(f"\nofficial suite: {len(results) - len(wrong)} of {len(cases())} cases right, {len(EXCEPTIONS)} listed exceptions")
+        for message, times in ops.most_common(60):
+            print(f"  {times:4} {message}")
+    assert len(cases()) >= 1800
+    assert not wrong, f"{len(wrong)} cases are wrong, such as {list(wrong.items())[:5]}"
