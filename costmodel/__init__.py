@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from costmodel.errors import CannotCalibrate as CannotCalibrate
     from costmodel.errors import CostModelError as CostModelError
     from costmodel.errors import InvalidChoice as InvalidChoice
+    from costmodel.errors import InvalidDevice as InvalidDevice
     from costmodel.errors import InvalidMeasurement as InvalidMeasurement
     from costmodel.errors import InvalidProfile as InvalidProfile
     from costmodel.errors import InvalidSpec as InvalidSpec
@@ -60,8 +61,8 @@ if TYPE_CHECKING:
     from costmodel.specs import zoo_names as zoo_names
 
 _ERRORS = (
-    "CannotCalibrate", "CostModelError", "InvalidChoice", "InvalidMeasurement", "InvalidProfile", "InvalidSpec",
-    "MalformedModel", "MissingExtra", "ParseError", "ShapeMismatch", "UnknownDevice", "UnknownNetwork",
+    "CannotCalibrate", "CostModelError", "InvalidChoice", "InvalidDevice", "InvalidMeasurement", "InvalidProfile",
+    "InvalidSpec", "MalformedModel", "MissingExtra", "ParseError", "ShapeMismatch", "UnknownDevice", "UnknownNetwork",
     "UnknownProfile", "UnknownSize", "UnsupportedOp",
 )  # fmt: skip
 

@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any, Union
 
 from costmodel.dims import Dim, Extent
-from costmodel.errors import InvalidSpec, nearest
+from costmodel.errors import InvalidSpec, UnsupportedOp, nearest
 from costmodel.graph import Attribute, Cost, Network, Node, Shape, Tensor
 from costmodel.ops.engine import Engine
 
@@ -92,7 +92,11 @@ class Builder:
         >>> b.shape(b.conv(b.input("x", (1, 3, 224, 224)), 8, kernel=3))
         (1, 8, 222, 222)
         """
-        return self._tensor(x).dims
+        tensor = self._tensor(x)
+        if tensor.shape is None:
+            problems = [layer.problem for layer in self._engine.layers if x in layer.outputs and layer.problem]
+            raise UnsupportedOp(f"nothing is known of tensor {x!r}: {'; '.join(problems) or 'its rank was not given'}")
+        return tensor.shape
 
     def channels(self, x: str) -> Extent:
         """The extent of axis 1; of a tensor of tokens (rank 3) the extent of its last axis."""
@@ -114,6 +118,17 @@ class Builder:
             yield
         finally:
             self._prefix = outer
+
+    def numbered(self, kind: str) -> str:
+        """The next name of its kind in the scope.
+
+        >>> b = Builder()
+        >>> b.numbered("stage"), b.numbered("stage")
+        ('stage1', 'stage2')
+        """
+        key = self._prefix + kind
+        number = self._numbers[key] = self._numbers.get(key, 0) + 1
+        return f"{kind}{number}"
 
     def finish(self, *outputs: str, defaults: Mapping[str, int] | None = None) -> Network:
         """The network, with these tensors as its outputs. ``defaults`` binds open sizes where a caller gives none."""
@@ -142,10 +157,7 @@ class Builder:
         self, op: str, *inputs: str, outputs: int, name: str | None = None, domain: str = "", **attributes: Attribute
     ) -> tuple[str, ...]:
         """A layer of any op with several outputs."""
-        label = self._named(name, op.lower())
-        written = tuple(f"{label}.{i}" for i in range(outputs))
-        self._engine.add(Node(label, op, inputs, written, attributes, domain))
-        return written
+        return self._ops(op, inputs, attributes, self._named(name, op.lower()), outputs, domain)
 
     # -- with weights -------------------------------------------------------------------------------------------
 
@@ -207,8 +219,9 @@ class Builder:
         if len(dims) == 2:
             inputs = self._filled(label, x, (features, dims[-1]), features if bias else None)
             return self._op("Gemm", inputs, {"transB": 1}, label)
-        product = self.op("MatMul", x, self.weight(f"{label}.weight", (dims[-1], features)), name=label)
-        return self.add(product, self.weight(f"{label}.bias", (features,)), broadcast=True) if bias else product
+        product, *added = self._filled(label, x, (dims[-1], features), features if bias else None)[1:]
+        y = self._op("MatMul", (x, product), {}, f"{label}.product" if bias else label)
+        return self._op("Add", (y, *added), {}, label) if bias else y
 
     def bn(self, x: str, *, epsilon: float = 1e-5, name: str | None = None) -> str:
         """Batch normalisation with stored statistics."""
@@ -243,19 +256,20 @@ class Builder:
         label, (batch, _, width) = self._named(name, "token"), self.shape(x)
         token = self.weight(f"{label}.weight", (1, 1, width))
         if batch != 1:
-            token = self.op("Expand", token, self._shape_tensor(x, (batch, 1, width)), name=f"{label}.expand")
+            each = self._shape_tensor(x, (batch, 1, width), zero_keeps=False)
+            token = self._op("Expand", (token, each), {}, f"{label}.expand")
         return self._op("Concat", (token, x), {"axis": 1}, label)
 
-    def attention(self, x: str, *, heads: int, bias: bool = True, name: str | None = None) -> str:
+    def attention(self, x: str, heads: int, *, bias: bool = True, name: str | None = None) -> str:
         """Multi-head self-attention over tokens (N, S, C), written out in products.
 
         >>> b = Builder()
-        >>> b.shape(b.attention(b.input("x", ("N", "S", 64)), heads=4))
+        >>> b.shape(b.attention(b.input("x", ("N", "S", 64)), 4))
         (Dim('N'), Dim('S'), 64)
         """
         width = self.shape(x)[-1]
         depth = self._share("attention", width, heads, "channels")
-        with self.scope(self._numbered(name or "attention")):
+        with self.scope(name or self.numbered("attention")):
             query, key, value = (
                 self.transpose(self.reshape(self.linear(x, width, bias=bias, name=part), (0, 0, heads, depth)), order)
                 for part, order in (("query", (0, 2, 1, 3)), ("key", (0, 2, 3, 1)), ("value", (0, 2, 1, 3)))
@@ -295,7 +309,7 @@ class Builder:
     def swish(self, x: str, *, name: str | None = None) -> str:
         """The sigmoid of x, times x; also called SiLU."""
         label = self._named(name, "swish")
-        return self._op("Mul", (x, self.sigmoid(x, name=f"{label}.sigmoid")), {}, label)
+        return self._op("Mul", (x, self._op("Sigmoid", (x,), {}, f"{label}.sigmoid")), {}, label)
 
     def gelu(self, x: str, *, name: str | None = None) -> str:
         """The normal distribution function of x, times x."""
@@ -392,12 +406,12 @@ class Builder:
 
     def shuffle(self, x: str, groups: int, *, name: str | None = None) -> str:
         """Channels of all groups interleaved (ShuffleNet), written as reshape, transpose, reshape."""
-        label, dims = self._named(name, "shuffle"), self.shape(x)
-        share = self._share(label, dims[1], groups, "channels")
-        apart = self.reshape(x, (0, groups, share, -1), name=f"{label}.apart")
-        mixed = self.transpose(apart, (0, 2, 1, 3), name=f"{label}.mixed")
-        target = self._shape_tensor(x, dims)
-        return self._op("Reshape", (mixed, target), {}, label)
+        dims = self.shape(x)
+        with self.scope(name or self.numbered("shuffle")):
+            share = self._share(f"{self._prefix}shuffle", dims[1], groups, "channels")
+            apart = self.reshape(x, (0, groups, share, -1), name="apart")
+            mixed = self.transpose(apart, (0, 2, 1, 3), name="mixed")
+            return self._op("Reshape", (mixed, self._shape_tensor(x, dims)), {}, self._named("whole", "reshape"))
 
     def split(self, x: str, sizes: int | Sequence[int], *, axis: int = 1, name: str | None = None) -> tuple[str, ...]:
         """An axis cut into parts: into a number of equal ones, or into parts of these extents.
@@ -410,7 +424,7 @@ class Builder:
         if isinstance(sizes, int):
             sizes = [Dim.of(self._share(label, extent, sizes, "extents of the axis")).at()] * sizes
         lengths = self.constant(list(sizes))
-        return self.op_with_outputs("Split", x, lengths, outputs=len(sizes), name=_bare(label, self._prefix), axis=axis)
+        return self._ops("Split", (x, lengths), {"axis": axis}, label, len(sizes))
 
     def slice(self, x: str, begin: int, end: int, *, axis: int = 1, name: str | None = None) -> str:
         """Positions from ``begin`` up to, not including, ``end`` of an axis."""
@@ -433,6 +447,13 @@ class Builder:
     ) -> str:
         self._engine.add(Node(label, op, inputs, (label,), attributes, domain))
         return label
+
+    def _ops(
+        self, op: str, inputs: tuple[str, ...], attributes: Mapping[str, Any], label: str, outputs: int, domain: str = ""
+    ) -> tuple[str, ...]:
+        written = tuple(f"{label}.{i}" for i in range(outputs))
+        self._engine.add(Node(label, op, inputs, written, attributes, domain))
+        return written
 
     def _pool(
         self,
@@ -468,12 +489,16 @@ class Builder:
                     f"{x!r} is {_text(self.shape(x))}; give both branches the same filters and strides"
                 )
 
-    def _shape_tensor(self, x: str, wanted: Shape) -> str:
-        """A shape as a stored constant where that is possible, else put together from the shape of x at run time."""
+    def _shape_tensor(self, x: str, wanted: Shape, *, zero_keeps: bool = True) -> str:
+        """A shape as a stored constant where that is possible, else put together from the shape of x at run time.
+
+        In a Reshape, but not elsewhere, a 0 keeps the axis at its place.
+        """
         dims = self.shape(x)
         if dims == wanted and not all(isinstance(extent, int) for extent in wanted):
             return self.op("Shape", x)
-        kept = [0 if isinstance(extent, Dim) and dims[i : i + 1] == (extent,) else extent for i, extent in enumerate(wanted)]
+        in_place = {i for i, extent in enumerate(wanted) if isinstance(extent, Dim) and dims[i : i + 1] == (extent,)}
+        kept = [0 if zero_keeps and i in in_place else extent for i, extent in enumerate(wanted)]
         numbers = [extent for extent in kept if isinstance(extent, int)]
         if len(numbers) == len(wanted):
             return self.constant(numbers)
@@ -509,23 +534,12 @@ class Builder:
 
     def _named(self, name: str | None, kind: str) -> str:
         """The full name of a layer: the scope's, and what is given or the kind with a number."""
-        if name is not None:
-            return name if name.startswith(self._prefix) else self._prefix + name
-        return self._prefix + self._numbered(kind)
-
-    def _numbered(self, kind: str) -> str:
-        key = self._prefix + kind
-        number = self._numbers[key] = self._numbers.get(key, 0) + 1
-        return f"{kind}{number}"
+        return self._prefix + (self.numbered(kind) if name is None else name)
 
     def _share(self, label: str, whole: Extent, parts: Extent, what: str) -> Extent:
         if isinstance(whole, int) and isinstance(parts, int) and (parts < 1 or whole % parts):
             raise InvalidSpec(f"{label}: {whole} {what} do not form {parts} equal groups; make one a multiple of the other")
         return whole // parts
-
-
-def _bare(label: str, prefix: str) -> str:
-    return label.removeprefix(prefix)
 
 
 def _extent(given: int | str | Dim) -> Extent:

@@ -530,6 +530,10 @@ def _arguments(kind: str, extent: Extent) -> tuple[Extent, ...]:
 
 
 def _dominates(kind: str, winner: Extent, loser: Extent) -> bool:
+    """Whether an argument decides against another: by bounds, or by absorption, as in max(a, min(a, b)) = a."""
+    inner = _arguments("min" if kind == "max" else "max", loser)
+    if len(inner) > 1 and any(_dominates(kind, winner, argument) for argument in inner):
+        return True
     low, high = bounds(winner - loser)
     return low >= 0 if kind == "max" else high <= 0
 

@@ -12,6 +12,7 @@
     |-- UnknownProfile        a profile id that matches nothing, or too much
     |-- UnknownDevice         a device id that nothing describes
     |-- InvalidSpec           a network spec that breaks a rule of the format
+    |-- InvalidDevice         a device file that breaks a rule of the format
     |-- InvalidMeasurement    a table of measurements that cannot be used, with its row
     |-- InvalidProfile        a profile file that cannot be used
     |-- CannotCalibrate       too little to fit
@@ -74,6 +75,10 @@ class UnknownDevice(CostModelError):
 
 class InvalidSpec(CostModelError):
     """A network spec breaks a rule of the format."""
+
+
+class InvalidDevice(CostModelError):
+    """A device file breaks a rule of the format."""
 
 
 class InvalidMeasurement(CostModelError):

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Union
 
-from costmodel.dims import Dim, Extent, ceil_divide, product
+from costmodel.dims import Dim, Extent, ceil_divide, product, total
 from costmodel.errors import MalformedModel, UnknownSize, nearest
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class Tensor:
     constant: bool = False
 
     @property
+    def is_known(self) -> bool:
+        """Whether the rank at least is known."""
+        return self.shape is not None
+
+    @property
     def dims(self) -> Shape:
         """The shape, where a rule needs one. Raises MalformedModel if the rank is unknown."""
         if self.shape is None:
@@ -97,6 +102,83 @@ class Tensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Container(Tensor):
+    """What stands in a tensor's place and holds other values: a sequence, an optional or a map. It has no shape."""
+
+    @property
+    def is_known(self) -> bool:
+        return True
+
+    @property
+    def dims(self) -> Shape:
+        raise MalformedModel(f"a tensor is needed here, not a {self.kind}")
+
+    @property
+    def kind(self) -> str:
+        return type(self).__name__.removesuffix("Of").lower()
+
+    def to(self, shape: Sequence[Extent] | None, *, dtype: str | None = None) -> Tensor:  # noqa: ARG002
+        """The same, as a computed value."""
+        return replace(self, constant=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceOf(Container):
+    """``length`` values of one kind; ``elements`` holds each where the length is a number, ``element`` what all share.
+
+    >>> SequenceOf.of(Tensor("float32", (Dim.size("N"), 4)), length=3).nbytes
+    Dim('48*N')
+    """
+
+    element: Tensor = field(kw_only=True)
+    length: Extent = field(kw_only=True)
+    elements: tuple[Tensor, ...] | None = field(default=None, kw_only=True)
+
+    @staticmethod
+    def of(element: Tensor, length: Extent, elements: Sequence[Tensor] | None = None) -> SequenceOf:
+        known = None if elements is None else tuple(elements)
+        return SequenceOf(element.dtype, None, element=element, length=length, elements=known)
+
+    @property
+    def nbytes(self) -> Extent:
+        if self.elements is not None:
+            return total(element.nbytes for element in self.elements)
+        return self.length * self.element.nbytes if self.length else 0
+
+
+@dataclass(frozen=True, slots=True)
+class OptionalOf(Container):
+    """A value or nothing; ``is_present`` is None where the data decides."""
+
+    element: Tensor = field(kw_only=True)
+    is_present: bool | None = field(default=None, kw_only=True)
+
+    @staticmethod
+    def of(element: Tensor, is_present: bool | None = None) -> OptionalOf:
+        return OptionalOf(element.dtype, None, element=element, is_present=is_present)
+
+    @property
+    def nbytes(self) -> Extent:
+        return 0 if self.is_present is False else self.element.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class MapOf(Container):
+    """``length`` keys, each with a number or a text."""
+
+    key_dtype: str = field(kw_only=True)
+    length: Extent = field(kw_only=True)
+
+    @staticmethod
+    def of(key_dtype: str, value_dtype: str, length: Extent) -> MapOf:
+        return MapOf(value_dtype, None, key_dtype=key_dtype, length=length)
+
+    @property
+    def nbytes(self) -> Extent:
+        return self.length * ((DTYPE_BITS[self.key_dtype] + DTYPE_BITS[self.dtype]) // 8)
+
+
+@dataclass(frozen=True, slots=True)
 class Cost:
     """What one layer takes, as its rule states it. The defaults are the common case; a rule states the exceptions.
 
@@ -106,6 +188,7 @@ class Cost:
     ``not_learnable``: positions of stored inputs that training does not change. ``stores``: the outputs are data that
     a file could have stored (a filled constant). ``scratch_bytes``: memory that lives only while the layer runs.
     ``bounds``: the most that a new size can be, by name, for sizes that stand for extents which depend on data.
+    ``bodies``: the subgraphs that the layer runs; ``macs`` and ``other_flops`` include theirs.
     """
 
     outputs: tuple[Tensor, ...]
@@ -118,6 +201,7 @@ class Cost:
     stores: bool = False
     scratch_bytes: Extent = 0
     bounds: tuple[tuple[str, Extent], ...] = ()
+    bodies: tuple[Body, ...] = ()
 
     @property
     def flops(self) -> Extent:
@@ -157,7 +241,7 @@ class Subgraph:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One node with its cost; ``problem`` says why there is none."""
+    """One node with its cost; ``problem`` says why there is none, or what it leaves out."""
 
     name: str
     op: str
@@ -172,6 +256,49 @@ class Layer:
     def label(self) -> str:
         """How messages name the layer."""
         return f"{self.op} (node {self.name!r})"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Body:
+    """A subgraph that a layer runs ``times`` times, with the layers of one run and every tensor that they name.
+
+    ``name`` is the attribute that holds it. ``times`` of a branch whose condition is open is a count that is 0 or 1.
+    ``outputs`` names what the body gives back and ``results`` are these tensors; ``captures`` names what it reads of
+    the graph around it.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    tensors: Mapping[str, Tensor]
+    outputs: tuple[str, ...]
+    results: tuple[Tensor, ...]
+    captures: tuple[str, ...]
+    times: Extent = 1
+
+    @property
+    def running_layers(self) -> tuple[Layer, ...]:
+        """The layers that do work in every run: not those that only prepare constants."""
+        return tuple(layer for layer in self.layers if not self.is_constant(layer))
+
+    def is_constant(self, layer: Layer) -> bool:
+        return all(self.tensors[name].constant for name in layer.outputs if name)
+
+    @property
+    def macs(self) -> Extent:
+        """Multiply-adds of one run."""
+        return total(layer.cost.macs for layer in self.running_layers if layer.cost)
+
+    @property
+    def other_flops(self) -> Extent:
+        return total(layer.cost.other_flops for layer in self.running_layers if layer.cost)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why layers of the body could not be counted, those of bodies within it too."""
+        return tuple(layer.problem for layer in self.layers if layer.problem)
+
+    def repeated(self, times: Extent) -> Body:
+        return replace(self, times=times)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,35 @@ from sklearn.utils.validation import check_array, check_is_fitted, check_X_y
 Array = NDArray[np.float64]
 
 
+def fit_relative(
+    work: Array, times: Array, prior: Array | None = None, *, strength: float = 0.1, huber: float = 0.3, rounds: int = 4
+) -> Array:
+    """The non-negative coefficients of least relative error; see NonNegativeRegression for the arguments."""
+    rows = work / times[:, None]
+    scale = rows.max(axis=0)
+    scale[scale <= 0] = 1.0
+    rows = rows / scale
+    pull, target = _pull(rows, prior * scale, strength) if prior is not None and strength > 0 else (rows[:0], times[:0])
+    weights = np.ones(len(rows))
+    coefficients = np.zeros(rows.shape[1])
+    for _ in range(max(1, rounds)):
+        left = np.vstack([rows * weights[:, None], pull])
+        coefficients = nnls(left, np.concatenate([weights, target]), maxiter=10 * left.shape[1] + 100)[0]
+        weights = np.sqrt(np.minimum(1.0, huber / np.maximum(np.abs(rows @ coefficients - 1.0), 1e-12)))
+    result: Array = coefficients / scale
+    return result
+
+
+def _pull(rows: Array, prior: Array, strength: float) -> tuple[Array, Array]:
+    """One equation a coefficient, ``strength * coef / (factor * prior) = strength``, or ``= 0`` where the prior is 0.
+
+    The factor is the device's speed: it makes the median relative prediction of the prior 1.
+    """
+    prior = prior / max(float(np.median(rows @ prior)), 1e-300)
+    known = prior > 0
+    return np.diag(np.where(known, strength / np.where(known, prior, 1.0), strength)), np.where(known, strength, 0.0)
+
+
 class NonNegativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """``y = X @ coef_`` with ``coef_ >= 0``, least relative squares.
 
@@ -38,7 +67,7 @@ class NonNegativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc
     """
 
     def __init__(
-        self, prior: ArrayLike | None = None, *, strength: float = 0.1, huber: float = 0.3, rounds: int = 5
+        self, prior: ArrayLike | None = None, *, strength: float = 0.1, huber: float = 0.3, rounds: int = 4
     ) -> None:
         self.prior = prior
         self.strength = strength
@@ -48,36 +77,14 @@ class NonNegativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc
     def fit(self, X: ArrayLike, y: ArrayLike) -> NonNegativeRegression:  # noqa: N803
         """Fit on rows of work and their measured times, all positive."""
         features, times = check_X_y(X, y, dtype=np.float64)
-        if np.any(times <= 0):
-            raise ValueError("times must be positive")
-        rows = features / times[:, None]
-        scale = np.abs(rows).max(axis=0)
-        scale[scale == 0] = 1.0
-        prior = self._scaled_prior(rows) * scale if self.prior is not None else None
-        weights = np.ones(len(rows))
-        for _ in range(max(1, self.rounds)):
-            coefficients = self._solve(rows / scale, weights, prior)
-            residuals = np.abs(rows / scale @ coefficients - 1.0)
-            weights = np.sqrt(np.minimum(1.0, self.huber / np.maximum(residuals, 1e-12)))
-        self.coef_: Array = coefficients / scale
+        if np.any(times <= 0) or np.any(features < 0):
+            raise ValueError("times must be positive and work must not be negative")
+        prior = None if self.prior is None else np.asarray(self.prior, dtype=np.float64)
+        self.coef_: Array = fit_relative(
+            features, times, prior, strength=self.strength, huber=self.huber, rounds=self.rounds
+        )
         self.n_features_in_ = features.shape[1]
         return self
-
-    def _scaled_prior(self, rows: Array) -> Array:
-        """The prior times the factor at which the median relative prediction is 1."""
-        prior = np.asarray(self.prior, dtype=np.float64)
-        predicted = rows @ prior
-        return prior / max(float(np.median(predicted)), 1e-300)
-
-    def _solve(self, rows: Array, weights: Array, prior: Array | None) -> Array:
-        left, right = rows * weights[:, None], weights
-        if prior is not None and self.strength > 0:
-            known = prior > 0
-            pull = np.diag(np.where(known, self.strength / np.where(known, prior, 1.0), self.strength))
-            left = np.vstack([left, pull])
-            right = np.concatenate([right, np.where(known, self.strength, 0.0)])
-        solution: Array = nnls(left, right, maxiter=10 * left.shape[1] + 100)[0]
-        return solution
 
     def predict(self, X: ArrayLike) -> Array:  # noqa: N803
         """Times for rows of work."""

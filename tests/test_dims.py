@@ -111,6 +111,8 @@ CANONICAL = [
     (maximum(s - 1, 0), "S - 1"),
     (maximum((h + 1) // 2, h // 2), "(H + 1)//2"),
     (minimum(n, minimum(4, n + 1)), "min(4, N)"),
+    (maximum(minimum(512, s), s), "S"),
+    (minimum(n, maximum(h, n + 1)), "N"),
     (Dim.size("batch.size") * 2, "2*'batch.size'"),
     (Dim.size("it's"), "'it\\'s'"),
     (Dim.size("max"), "'max'"),

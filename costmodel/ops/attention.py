@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from costmodel.dims import Extent
 from costmodel.errors import MalformedModel
 from costmodel.graph import Cost, Tensor
+from costmodel.ops.activations import activation_flops
 from costmodel.ops.registry import rule
 from costmodel.ops.shapes import same
 
@@ -62,9 +63,9 @@ def attention(
     left_window_size=-1, q_num_heads=None, qk_matmul_output_mode=0, right_window_size=-1, scale=None, softcap=0.0,
     softmax_precision=None,
 ):  # fmt: skip
-    """One multiply-add per query, key, head and number of depth, for scores and for values; per score a scale, 5 for softmax, 1 per mask.
+    """One multiply-add per query, key and number of every head, for scores and for values; per score 6 operations.
 
-    A soft cap adds three per score.
+    A product for the scale and five for the softmax; one more per mask, three for a soft cap.
     """
     batch, heads, queries, depth = split_heads(q, q_num_heads, "query")
     _, kv_heads, keys, _ = split_heads(k, kv_num_heads, "key")
@@ -151,13 +152,13 @@ def linear_attention(
 
 @rule("CausalConvWithState", since=27)
 def causal_conv_with_state(x, weight, bias=None, past_state=None, *, activation="none"):
-    """One multiply-add per tap and output element; one addition for a bias, two operations for SiLU."""
+    """One multiply-add per tap and output element; one addition for a bias, five operations for SiLU."""
     batch, channels, _ = x.dims
     filters, _, taps = weight.dims
     same(filters, channels, "channels of the weight and of the input")
     if activation not in ("none", "silu", "swish"):
         raise MalformedModel(f"activation {activation!r} is none of none, silu, swish")
-    per_element = (bias is not None) + (2 if activation != "none" else 0)
+    per_element = (bias is not None) + activation_flops(activation)
     return Cost(
         (x.to(x.shape), x.to((batch, channels, taps - 1))),
         macs=x.size * taps,

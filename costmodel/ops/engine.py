@@ -6,13 +6,14 @@ error. A rule runs once per distinct layer: networks repeat nearly all of theirs
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from costmodel.dims import Dim, Extent
 from costmodel.errors import CostModelError, MalformedModel, ShapeMismatch, UnsupportedOp
-from costmodel.graph import Cost, Layer, Node, Tensor
+from costmodel.graph import Body, Container, Cost, Layer, Node, Subgraph, Tensor
 from costmodel.ops import registry
 
 DEFAULT_OPSET = 1
@@ -27,7 +28,8 @@ class Engine:
 
     ``declared`` holds shapes that the file states; they stand in only for the outputs of an op without a rule.
     ``agreements`` replaces sizes that turned out not to be free. ``known`` holds costs by layer and is added to: engines
-    of the same opsets may share it.
+    of the same opsets may share it. The engine of a subgraph sees the names of the one around it, ``outer``, and lists
+    those that it took in ``captures``.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Engine:
         declared: Mapping[str, Tensor] | None = None,
         agreements: Mapping[str, Extent] | None = None,
         known: dict[Any, Cost] | None = None,
+        outer: Engine | None = None,
     ) -> None:
         self.opsets = opsets
         self.declared = declared or {}
@@ -43,6 +46,8 @@ class Engine:
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
         self._known: dict[Any, Cost] = {} if known is None else known
+        self.outer = outer
+        self.captures: dict[str, Tensor] = {}
 
     def add(self, node: Node) -> Layer:
         """Derive one node's outputs. Raises MalformedModel where the node breaks the specification."""
@@ -52,7 +57,9 @@ class Engine:
         except UnsupportedOp as missing:
             cost, problem = None, str(missing)
         outputs = self._outputs(node, cost)
-        if cost is not None and self._is_constant(node, inputs):
+        if cost is not None and cost.bodies:
+            problem = next((problem for body in cost.bodies for problem in body.problems), None)
+        if cost is not None and self._is_constant(node, inputs, cost):
             outputs = tuple(replace(tensor, constant=True) for tensor in outputs)
         if self.agreements:
             outputs = tuple(map(self.agreed, outputs))
@@ -78,16 +85,47 @@ class Engine:
         value = None if tensor.value is None else tuple(settled(e) if isinstance(e, Dim) else e for e in tensor.value)
         return replace(tensor, shape=tuple(map(settled, tensor.shape)), value=value)
 
-    def _input(self, node: Node, name: str) -> Tensor | None:
-        if not name:
-            return None
-        try:
-            return self.tensors[name]
-        except KeyError:
-            raise MalformedModel(f"{_label(node)}: nothing produces its input {name!r}; the graph is incomplete") from None
+    def run_body(self, node: Node, graph: Subgraph, inputs: Sequence[Tensor], *, called: str) -> Body:
+        """One run of a node's subgraph on these inputs, inside this graph. Its layers are named after the node."""
+        if len(inputs) != len(graph.inputs):
+            raise MalformedModel(f"{called} takes {len(graph.inputs)} inputs; {len(inputs)} are there for it")
+        inner = Engine(self.opsets, self.declared, self.agreements, self._known, outer=self)
+        inner.tensors.update(graph.initializers)
+        inner.tensors.update(zip(graph.inputs, map(self.agreed, inputs), strict=True))
+        for part in graph.nodes:
+            inner.add(replace(part, name=f"{node.name}/{called}/{part.name}"))
+        results = tuple(inner.find(name) for name in graph.outputs)
+        missing = [name for name, tensor in zip(graph.outputs, results, strict=True) if tensor is None]
+        if missing:
+            raise MalformedModel(f"{called}: nothing produces its output {missing[0]!r}")
+        found = tuple(tensor for tensor in results if tensor is not None)
+        return Body(
+            name=called,
+            layers=tuple(inner.layers),
+            tensors={**inner.captures, **inner.tensors},
+            outputs=graph.outputs,
+            results=found,
+            captures=tuple(inner.captures),
+        )
 
-    def _is_constant(self, node: Node, inputs: tuple[Tensor | None, ...]) -> bool:
-        return node.op not in RANDOM_OPS and all(tensor is None or tensor.constant for tensor in inputs)
+    def find(self, name: str) -> Tensor | None:
+        """The tensor of this name, here or in the graph around; None if there is none."""
+        if name in self.tensors or self.outer is None:
+            return self.tensors.get(name)
+        found = self.outer.find(name)
+        if found is not None:
+            self.captures[name] = found
+        return found
+
+    def _input(self, node: Node, name: str) -> Tensor | None:
+        found = self.find(name) if name else None
+        if name and found is None:
+            raise MalformedModel(f"{_label(node)}: nothing produces its input {name!r}; the graph is incomplete")
+        return found
+
+    def _is_constant(self, node: Node, inputs: tuple[Tensor | None, ...], cost: Cost) -> bool:
+        results = [tensor for body in cost.bodies for tensor in body.results]
+        return node.op not in RANDOM_OPS and all(tensor is None or tensor.constant for tensor in (*inputs, *results))
 
     def _outputs(self, node: Node, cost: Cost | None) -> tuple[Tensor, ...]:
         if cost is None:
@@ -103,7 +141,7 @@ class Engine:
         if known is None:
             where = f" in domain {node.domain!r}" if node.domain else ""
             raise UnsupportedOp(f"{_label(node)}: no cost rule{where} at opset {opset}. Add one, see docs/add-an-op")
-        unknown = [name for name, tensor in zip(node.inputs, inputs, strict=True) if tensor and tensor.shape is None]
+        unknown = [name for name, tensor in zip(node.inputs, inputs, strict=True) if tensor and not tensor.is_known]
         if unknown:
             raise UnsupportedOp(f"{_label(node)}: the shape of its input {unknown[0]!r} is unknown")
         key = _key(node, known, inputs)
@@ -119,6 +157,7 @@ class Engine:
         _check_arity(node, known, given)
         attributes = dict(node.attributes)
         facts = {"op": node.op, "opset": opset, "n_outputs": len(node.outputs), "name": node.name}
+        facts["run_body"] = partial(self.run_body, node)
         try:
             return registry.call(known, given, attributes, facts)
         except ShapeMismatch as error:
@@ -135,6 +174,8 @@ def _label(node: Node) -> str:
 
 
 def _shape_text(tensor: Tensor) -> str:
+    if isinstance(tensor, Container):
+        return f" {tensor.kind}"
     return "[?]" if tensor.shape is None else "[" + ", ".join(str(extent) for extent in tensor.shape) + "]"
 
 
@@ -161,8 +202,8 @@ def _check_arity(node: Node, known: registry.Rule, given: tuple[Tensor | None, .
 
 
 def _key(node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...]) -> Any:
-    """What a rule's answer depends on; None where that cannot be compared or the answer bears the node's name."""
-    if "name" in known.facts:
+    """What a rule's answer depends on; None where that cannot be compared, bears the node's name or needs its subgraphs."""
+    if not known.facts.isdisjoint(("name", "run_body")):
         return None
     key = (node.op, node.domain, known.since, inputs, tuple(sorted(node.attributes.items())), len(node.outputs))
     try:

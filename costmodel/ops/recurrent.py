@@ -7,36 +7,74 @@ count as full.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from costmodel.errors import MalformedModel
 from costmodel.graph import Cost
+from costmodel.ops.activations import activation_flops
 from costmodel.ops.registry import rule
 from costmodel.ops.shapes import same
 
 DIRECTIONS = {"forward": 1, "foward": 1, "reverse": 1, "bidirectional": 2}  # "foward" is the default of GRU-1
 
 
-def recurrent(x, w, r, *, gates, unit_flops, clips, states, direction, hidden_size, layout, biased, clip):
-    """What the three layers share: a sequence of all hidden states and the last value of each state."""
-    length, batch, features = x.dims if not layout else (x.dims[1], x.dims[0], x.dims[2])
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One step of a layer, per hidden unit.
+
+    ``gates`` rows of the weights; ``uses`` of each activation, in the order of the attribute; ``products`` the other
+    arithmetic; ``peepholes`` what those add.
+    """
+
+    gates: int
+    activations: tuple[str, ...]
+    uses: tuple[int, ...]
+    products: int
+    states: int
+    peepholes: int = 0
+
+
+RNN = Cell(gates=1, activations=("Tanh",), uses=(1,), products=0, states=1)
+# rt (.) Ht-1, or its product with Rh: 1; (1 - zt) (.) ht + zt (.) Ht-1: 4
+GRU = Cell(gates=3, activations=("Sigmoid", "Tanh"), uses=(2, 1), products=5, states=1)
+# ft (.) Ct-1 + it (.) ct: 3; ot (.) h(Ct): 1; three gates take P (.) C
+LSTM = Cell(gates=4, activations=("Sigmoid", "Tanh", "Tanh"), uses=(3, 1, 1), products=4, states=2, peepholes=6)
+
+
+def unit_flops(cell: Cell, activations: Sequence[str] | None, directions: int, *, biased: bool, clipped: bool) -> int:
+    """Arithmetic per hidden unit and step, of all directions together."""
+    named = tuple(activations or cell.activations * directions)
+    if len(named) < len(cell.uses) * directions:
+        raise MalformedModel(f"{len(named)} activations are named; {len(cell.uses) * directions} are needed")
+    applied = sum(use * activation_flops(name) for use, name in zip(cell.uses * directions, named, strict=False))
+    clips = sum(cell.uses) if clipped else 0
+    return applied + directions * (cell.products + clips + (2 * cell.gates if biased else 0))
+
+
+def recurrent(
+    cell, x, w, r, b, *, direction, hidden_size, layout=0, activations=None, clip=None, peepholes=False
+):  # fmt: skip
+    """What the layers share: a sequence of all hidden states and the last value of each state."""
+    first, second, features = x.dims
+    batch, length = (first, second) if layout else (second, first)
     directions, rows, hidden = r.dims
     if direction not in DIRECTIONS:
         raise MalformedModel(f"direction {direction!r} is none of forward, reverse, bidirectional")
     same(directions, DIRECTIONS[direction], "the first extent of r and the number of directions")
     same(hidden if hidden_size is None else hidden_size, hidden, "hidden_size and the last extent of r")
-    same(rows, gates * hidden, "the rows of r and gates * hidden_size")
-    weights_directions, weights_rows, weights_features = w.dims
-    same(weights_directions, directions, "the directions of w and r")
-    same(weights_rows, rows, "the rows of w and r")
-    same(weights_features, features, "the last extents of w and x")
-    steps = length * batch * directions
-    per_unit = unit_flops + (2 * gates if biased else 0) + (clips if clip is not None else 0)
+    same(rows, cell.gates * hidden, "the rows of r and the hidden units of all gates")
+    for found, wanted, what in zip(w.dims, (directions, rows, features), ("directions", "rows", "columns"), strict=True):
+        same(found, wanted, f"the {what} of w and those of r or x")
+    flops = unit_flops(cell, activations, DIRECTIONS[direction], biased=b is not None, clipped=clip is not None)
+    flops += cell.peepholes * DIRECTIONS[direction] if peepholes else 0
     last = (batch, directions, hidden) if layout else (directions, batch, hidden)
     every = (batch, length, directions, hidden) if layout else (length, directions, batch, hidden)
     return Cost(
-        (x.to(every), *(x.to(last) for _ in range(states))),
-        macs=steps * rows * (features + hidden),
-        other_flops=steps * hidden * per_unit,
-        not_learnable=(4, 5, 6)[: 1 + states],
+        (x.to(every), *(x.to(last) for _ in range(cell.states))),
+        macs=length * batch * directions * rows * (features + hidden),
+        other_flops=length * batch * hidden * flops,
+        not_learnable=(4, 5, 6)[: 1 + cell.states],
     )
 
 
@@ -45,11 +83,10 @@ def rnn(
     x, w, r, b=None, sequence_lens=None, initial_h=None, *, activation_alpha=None, activation_beta=None, activations=None,
     clip=None, direction="forward", hidden_size=None, layout=0, output_sequence=0,
 ):  # fmt: skip
-    """One multiply-add per weight, direction, batch element and step; per hidden unit two additions for biases and one activation."""
+    """One multiply-add per weight, batch element and step; per hidden unit an activation, two additions with biases."""
     return recurrent(
-        x, w, r, gates=1, unit_flops=1, clips=1, states=1, direction=direction, hidden_size=hidden_size, layout=layout,
-        biased=b is not None, clip=clip,
-    )  # fmt: skip
+        RNN, x, w, r, b, direction=direction, hidden_size=hidden_size, layout=layout, activations=activations, clip=clip
+    )
 
 
 @rule("GRU")
@@ -57,14 +94,13 @@ def gru(
     x, w, r, b=None, sequence_lens=None, initial_h=None, *, activation_alpha=None, activation_beta=None, activations=None,
     clip=None, direction="forward", hidden_size=None, layout=0, linear_before_reset=0, output_sequence=0,
 ):  # fmt: skip
-    """One multiply-add per weight, direction, batch element and step; per hidden unit 8 operations, 6 more with biases.
+    """One multiply-add per weight, batch element and step; per hidden unit three activations and five operations.
 
-    Three activations; ``rt (.) Ht-1`` (or its product with Rh); ``(1 - zt) (.) ht + zt (.) Ht-1`` has four.
+    Biases take six additions more.
     """
     return recurrent(
-        x, w, r, gates=3, unit_flops=8, clips=3, states=1, direction=direction, hidden_size=hidden_size, layout=layout,
-        biased=b is not None, clip=clip,
-    )  # fmt: skip
+        GRU, x, w, r, b, direction=direction, hidden_size=hidden_size, layout=layout, activations=activations, clip=clip
+    )
 
 
 @rule("LSTM")
@@ -73,11 +109,11 @@ def lstm(
     activation_beta=None, activations=None, clip=None, direction="forward", hidden_size=None, input_forget=0, layout=0,
     output_sequence=0,
 ):  # fmt: skip
-    """One multiply-add per weight, direction, batch element and step; per hidden unit 9 operations, 8 more with biases.
+    """One multiply-add per weight, batch element and step; per hidden unit five activations and four operations.
 
-    Five activations, ``ft (.) Ct-1 + it (.) ct`` has three, ``ot (.) h(Ct)`` one; peepholes add six.
+    Biases take eight additions more, peepholes three products and three additions.
     """
     return recurrent(
-        x, w, r, gates=4, unit_flops=9 + (6 if p is not None else 0), clips=5, states=2, direction=direction,
-        hidden_size=hidden_size, layout=layout, biased=b is not None, clip=clip,
+        LSTM, x, w, r, b, direction=direction, hidden_size=hidden_size, layout=layout, activations=activations, clip=clip,
+        peepholes=p is not None,
     )  # fmt: skip

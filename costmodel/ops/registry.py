@@ -2,7 +2,8 @@
 
 The function's signature is the specification. Positional parameters are the op's inputs under ONNX's names (without
 a default: required; ``*xs``: any number), keyword-only parameters are its attributes with ONNX's defaults (without a
-default: required). Four keyword names carry facts about the node instead: ``op``, ``opset``, ``n_outputs``, ``name``.
+default: required). Five keyword names carry facts instead: ``op``, ``opset``, ``n_outputs`` and ``name`` of the node, and
+``run_body``, a function that derives a subgraph: ``run_body(graph, inputs, called="then_branch") -> Body``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 from costmodel.errors import CostModelError
 from costmodel.graph import Cost
 
-FACTS = frozenset({"op", "opset", "n_outputs", "name"})
+FACTS = frozenset({"op", "opset", "n_outputs", "name", "run_body"})
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 RuleFunction = Callable[..., Cost]

@@ -17,11 +17,13 @@ from functools import partial, reduce
 from itertools import accumulate
 from typing import Any
 
-from costmodel.dims import Dim, Extent, bounds, floor_divide, lowest_terms, product
+import numpy as np
+
+from costmodel.dims import Dim, Extent, bounds, floor_divide, lowest_terms
 from costmodel.dims import maximum as dims_maximum
 from costmodel.dims import minimum as dims_minimum
 from costmodel.graph import DTYPE_BITS, Shape, Tensor
-from costmodel.ops.shapes import VALUE_LIMIT, with_value
+from costmodel.ops.value_layout import Objects, moved
 
 Function = Callable[..., Any]
 
@@ -215,14 +217,7 @@ def _power(base: Any, exponent: Any) -> Any:
 
 
 def _truncated_quotient(a: Any, b: Any) -> Any:
-    return math.trunc(a / b) if isinstance(a, Ratio) else math.trunc(Fraction(a, b))
-
-
-def _sign(element: Any) -> int | None:
-    low, high = bounds(element.num) if isinstance(element, Ratio) else (element, element)
-    if low > 0 or high < 0 or low == high == 0:
-        return (low > 0) - (high < 0)
-    return None
+    return math.trunc(a / b if isinstance(a, Ratio) else Fraction(a) / Fraction(b))
 
 
 add = lifted(operator.add)
@@ -237,7 +232,6 @@ absolute = lifted(abs)
 floor = lifted(math.floor)
 ceil = lifted(math.ceil)
 round_even = lifted(round)
-sign = lifted(_sign)
 largest = lifted(_extremum(max, dims_maximum))
 smallest = lifted(_extremum(min, dims_minimum))
 remainder = of_numbers(math.fmod)
@@ -260,54 +254,45 @@ def relu(x: Any) -> Any:
 
 
 def equal(a: Any, b: Any) -> int | None:
-    """1, 0, or None where it depends on sizes.
+    """1, 0, or None where it depends on sizes, as for all comparisons.
 
     >>> h = Dim.size("H")
     >>> equal(h, h), equal(h, -1), equal(h, 1)
     (1, 0, None)
     """
-    if isinstance(a, str) or isinstance(b, str):
-        return None if a is None or b is None else int(a == b)
-    order = _compared(a, b)
-    return None if order is None else int(order == "=")
+    low, high = _gap(a, b)
+    return _decided(low == high == 0, low > 0 or high < 0)
 
 
 def less(a: Any, b: Any) -> int | None:
-    order = _compared(a, b)
-    if order is not None:
-        return int(order == "<")
-    return 0 if at_least(a, b) else None
+    low, high = _gap(a, b)
+    return _decided(high < 0, low >= 0)
+
+
+def less_or_equal(a: Any, b: Any) -> int | None:
+    low, high = _gap(a, b)
+    return _decided(high <= 0, low > 0)
 
 
 def greater(a: Any, b: Any) -> int | None:
     return less(b, a)
 
 
-def less_or_equal(a: Any, b: Any) -> int | None:
-    order = _compared(a, b)
-    if order is not None:
-        return int(order in "<=")
-    return 1 if at_least(b, a) else None
-
-
 def greater_or_equal(a: Any, b: Any) -> int | None:
     return less_or_equal(b, a)
 
 
-def _compared(a: Any, b: Any) -> str | None:
-    """One of < = > where it is the same at every size; "unordered" beside NaN."""
-    if a is None or b is None:
-        return None
-    if not _is_open((a, b)):
-        return "<" if a < b else ">" if a > b else "=" if a == b else "unordered"
-    order = sign(subtract(a, b))
-    return None if order is None else "=<>"[order + 0 if order >= 0 else 1] if order != 1 else ">"
+def _gap(a: Any, b: Any) -> tuple[float, float]:
+    """Least and greatest a - b, for two numbers or texts only its sign; NaN, which fails all tests, if unknown."""
+    if _is_open((a, b)):
+        difference = subtract(a, b)
+        return (math.nan, math.nan) if difference is None else bounds(Ratio.of(difference).num)
+    ordered = math.nan if a is None or b is None or a != a or b != b else (a > b) - (a < b)
+    return ordered, ordered
 
 
-def at_least(a: Any, b: Any) -> bool:
-    """Whether a is never below b, whatever the sizes."""
-    difference = subtract(a, b)
-    return difference is not None and bounds(Ratio.of(difference).num)[0] >= 0
+def _decided(holds: bool, fails: bool) -> int | None:
+    return 1 if holds else 0 if fails else None
 
 
 def and_(a: Any, b: Any) -> int | None:
@@ -337,8 +322,25 @@ def clip(x: Any, low: Any, high: Any) -> Any:
     return smallest(largest(x, low), high)
 
 
+def sign(x: Any) -> int | None:
+    above, below = greater(x, 0), less(x, 0)
+    return None if above is None or below is None else above - below
+
+
 def total(*elements: Any) -> Any:
-    return reduce(add, elements)
+    return reduce(add, elements, 0)
+
+
+def product_of(*elements: Any) -> Any:
+    return reduce(multiply, elements, 1)
+
+
+def largest_of(*elements: Any) -> Any:
+    return reduce(largest, elements) if elements else None
+
+
+def smallest_of(*elements: Any) -> Any:
+    return reduce(smallest, elements) if elements else None
 
 
 def mean(*elements: Any) -> Any:
@@ -349,76 +351,45 @@ def mean(*elements: Any) -> Any:
 
 
 def computed(function: Function | None, inputs: Sequence[Tensor], shape: Shape, dtype: str) -> Tensor:
-    """An elementwise result; with its value where those of all inputs are known."""
-    y = Tensor(dtype, tuple(shape))
-    if function is None or not _short(y.size) or any(x.value is None for x in inputs):
-        return y
-    columns = [spread(x.value or (), x.dims, shape) for x in inputs]
-    return _valued(y, [stored(function(*column), dtype) for column in zip(*columns, strict=True)])
+    """An elementwise result with its value, where that follows from what is known of the inputs.
 
-
-def spread(value: Sequence[Any], shape: Shape, target: Shape) -> Sequence[Any]:
-    """The elements after broadcasting, row by row.
-
-    >>> spread((1, 2), (2, 1), (2, 3))
-    [1, 1, 1, 2, 2, 2]
+    >>> shape = Tensor("int64", (3,), (1, 3, Dim.size("H")))
+    >>> computed(multiply, (shape, Tensor("int64", (), (2,))), (3,), "int64").value
+    (2, 6, Dim('2*H'))
     """
-    if len(value) == product(target):
-        return value
-    padded = (1,) * (len(target) - len(shape)) + tuple(shape)
-    steps = [0 if extent == 1 else step for extent, step in zip(padded, _strides(padded), strict=True)]
-    return [value[at] for at in _positions(target, steps)]
+    y = Tensor(dtype, tuple(shape))
+    if function is None:
+        return y
+
+    def elementwise(*arrays: Objects) -> list[Any]:
+        columns = [np.broadcast_to(array, [int(extent) for extent in shape]).ravel() for array in arrays]
+        return [stored(function(*elements), dtype) for elements in zip(*columns, strict=True)]
+
+    return moved(y, elementwise, *inputs)
 
 
 def reduced(function: Function | None, x: Tensor, axes: Sequence[int], shape: Shape, dtype: str) -> Tensor:
-    """A reduction over some axes to this shape; with its value where that of the input is known."""
+    """A reduction over some axes to this shape, with its value where that of the input is known."""
     y = Tensor(dtype, tuple(shape))
-    if function is None or x.value is None or not _short(y.size) or not _short(x.size):
+    if function is None or not axes:
         return y
-    value = x.value
-    return _valued(y, [stored(function(*(value[at] for at in line)), dtype) if line else None for line in _lines(x.dims, axes)])
+
+    def folded(array: Objects) -> list[Any]:
+        lines = np.moveaxis(array, axes, range(-len(axes), 0)).reshape(int(y.size), -1)
+        return [stored(function(*line), dtype) for line in lines]
+
+    return moved(y, folded, x)
 
 
 def running(function: Function, first: int, x: Tensor, axis: int, *, exclusive: bool, reverse: bool) -> Tensor:
     """Partial results along an axis, as in a cumulative sum; ``first`` is what an exclusive one begins with."""
-    y = Tensor(x.dtype, x.dims)
-    if x.value is None or not _short(x.size):
-        return y
-    found: list[Any] = [None] * len(x.value)
-    for line in _lines(x.dims, (axis,)):
-        order = line[::-1] if reverse else line
-        elements = [x.value[at] for at in order]
-        given = [first, *elements[:-1]] if exclusive else elements
-        for at, element in zip(order, accumulate(given, lambda a, b: stored(function(a, b), x.dtype)), strict=True):
-            found[at] = stored(element, x.dtype)
-    return _valued(y, found)
 
+    def along(array: Objects) -> Objects:
+        lines = np.moveaxis(array, axis, -1)[..., :: -1 if reverse else 1]
+        found = np.empty_like(lines)
+        for place in np.ndindex(lines.shape[:-1]):
+            line = [first, *lines[place][:-1]] if exclusive else lines[place]
+            found[place] = [stored(e, x.dtype) for e in accumulate(line, lambda a, b: stored(function(a, b), x.dtype))]
+        return np.moveaxis(found[..., :: -1 if reverse else 1], -1, axis)
 
-def _short(size: Extent) -> bool:
-    return isinstance(size, int) and size <= VALUE_LIMIT
-
-
-def _valued(y: Tensor, elements: Sequence[Any]) -> Tensor:
-    unknown = elements and all(element is None for element in elements)
-    return y if unknown else with_value(y, elements)
-
-
-def _strides(shape: Sequence[Any]) -> list[Any]:
-    """How many elements apart neighbours along each axis lie, row by row."""
-    return list(accumulate([1, *shape[:0:-1]], operator.mul))[::-1] if shape else []
-
-
-def _positions(extents: Sequence[Any], strides: Sequence[Any]) -> list[int]:
-    positions = [0]
-    for extent, stride in zip(extents, strides, strict=True):
-        positions = [at + i * stride for at in positions for i in range(extent)]
-    return positions
-
-
-def _lines(shape: Sequence[Any], axes: Sequence[int]) -> list[list[int]]:
-    """Where the elements lie that a reduction over these axes puts together, for each of its results."""
-    strides = _strides(shape)
-    kept = [axis for axis in range(len(shape)) if axis not in axes]
-    across = _positions([shape[axis] for axis in sorted(axes)], [strides[axis] for axis in sorted(axes)])
-    starts = _positions([shape[axis] for axis in kept], [strides[axis] for axis in kept])
-    return [[start + at for at in across] for start in starts]
+    return moved(Tensor(x.dtype, x.dims), along, x)

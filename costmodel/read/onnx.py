@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +13,9 @@ from costmodel.errors import CostModelError, MalformedModel, ParseError, ShapeMi
 from costmodel.graph import DTYPE_BITS, Attribute, Network, Node, Subgraph, Tensor
 from costmodel.ops.engine import Engine
 from costmodel.ops.shapes import VALUE_LIMIT
+from costmodel.read import wire
 from costmodel.read.functions import Function, Reference, inline
 from costmodel.read.order import in_running_order
-from costmodel.read.wire import without_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -54,7 +53,7 @@ def load(source: Source, *, sizes: Sizes | None = None, name: str | None = None)
 
 def _parsed(source: Source) -> tuple[onnx.ModelProto, str]:
     if isinstance(source, (bytes, bytearray, memoryview)):
-        model = _from_wire(memoryview(source), "the given bytes")
+        model = _from_wire(wire.Memory(memoryview(source)), "the given bytes")
         return model, model.graph.name or "model"
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
@@ -69,22 +68,22 @@ def _parsed(source: Source) -> tuple[onnx.ModelProto, str]:
 def _from_path(path: Path) -> onnx.ModelProto:
     try:
         with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
+            opened = wire.File(file.fileno())
+            if not opened.size:
                 raise MalformedModel(f"{path}: the file is empty")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as view:
-                return _from_wire(view, str(path))
+            return _from_wire(opened, str(path))
     except FileNotFoundError:
         raise MalformedModel(f"{path}: there is no such file; give the path of an ONNX model") from None
     except OSError as error:
         raise MalformedModel(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _from_wire(view: memoryview, where: str) -> onnx.ModelProto:
+def _from_wire(source: wire.Source, where: str) -> onnx.ModelProto:
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.ModelProto.FromString(without_weights(view))
+        return onnx.ModelProto.FromString(wire.without_weights(source))
     except MalformedModel as error:
         raise MalformedModel(f"{where}: {error}") from None
     except (DecodeError, RuntimeError) as error:

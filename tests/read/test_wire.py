@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from costmodel.errors import MalformedModel
-from costmodel.read.wire import KEPT_INTEGERS, SMALL, without_weights
+from costmodel.read.wire import KEPT_INTEGERS, SMALL, WINDOW, File, Memory, without_weights
 
 
 def model_with(*initializers: TensorProto, **attributes: TensorProto) -> onnx.ModelProto:
@@ -21,7 +21,7 @@ def model_with(*initializers: TensorProto, **attributes: TensorProto) -> onnx.Mo
 
 
 def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.ModelProto.FromString(without_weights(memoryview(model.SerializeToString())))
+    return onnx.ModelProto.FromString(without_weights(Memory(memoryview(model.SerializeToString()))))
 
 
 LARGE = np.zeros(4 * SMALL, dtype=np.float32)
@@ -68,7 +68,7 @@ def test_every_prefix_of_a_model_is_refused_or_parses(tmp_path: Path) -> None:
     refused = 0
     for end in range(0, len(data), 7):
         try:
-            without_weights(memoryview(data[:end]))
+            without_weights(Memory(memoryview(data[:end])))
         except MalformedModel as error:
             refused += "truncated" in str(error)
     assert refused > len(data) // 7 * 0.9
@@ -86,4 +86,14 @@ def test_every_prefix_of_a_model_is_refused_or_parses(tmp_path: Path) -> None:
 )
 def test_what_is_no_model_is_named(data: bytes, message: str) -> None:
     with pytest.raises(MalformedModel, match=message):
-        without_weights(memoryview(data))
+        without_weights(Memory(memoryview(data)))
+
+
+def test_a_file_gives_what_memory_gives(tmp_path: Path) -> None:
+    many = [numpy_helper.from_array(np.arange(300 + i), f"shape_{i}") for i in range(2 * WINDOW // 2400)]
+    data = model_with(TENSORS["raw floats"], *many, TENSORS["typed floats"]).SerializeToString()
+    assert len(data) > 2 * WINDOW
+    path = tmp_path / "net.onnx"
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        assert without_weights(File(file.fileno())) == without_weights(Memory(memoryview(data)))

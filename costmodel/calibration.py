@@ -1,0 +1,256 @@
+"""measurements -> Profile: what one device, runtime, precision and variant take for each unit of work.
+
+A configuration has 10 to 30 measured networks, too few for its dozen coefficients. So configurations of a kind are
+pooled first: each network's typical time over all of them, with the devices' speeds divided out, gives one *prior* cost
+vector; each configuration's own fit is then drawn towards that prior, up to its speed. How strongly is chosen by leaving
+networks out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement
+from costmodel.features import NAMES, feature_extents
+from costmodel.model import fit_relative
+from costmodel.schema.device import find_device
+from costmodel.schema.measurement import Measurement
+from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
+from costmodel.specs import benchmark_network
+from costmodel.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array = NDArray[np.float64]
+STRENGTHS = (0.03, 0.1, 0.3, 1.0)
+FEWEST = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One configuration's measurements as a regression problem: a row of work and a time for each network."""
+
+    rows: tuple[Measurement, ...]
+    networks: tuple[str, ...]
+    work: Array
+    times: Array
+
+    @property
+    def id(self) -> str:
+        return self.rows[0].profile
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What is pooled: configurations of one runtime on one kind of processor, integer arithmetic apart."""
+        first = self.rows[0]
+        processor = "gpu" if first.variant.startswith("vulkan") else "cpu"
+        return first.runtime, processor, "int" if first.precision.startswith("int") else "float"
+
+    def without(self, hidden: frozenset[str]) -> tuple[Array, Array]:
+        """The rows of all networks but the hidden ones."""
+        kept = np.array([name not in hidden for name in self.networks], dtype=bool)
+        return self.work[kept], self.times[kept]
+
+    def rows_of(self, network: str) -> list[int]:
+        return [i for i, name in enumerate(self.networks) if name == network]
+
+    def log_errors(self, network: str, coefficients: Array) -> list[float]:
+        """log(predicted / measured) of a network's rows."""
+        rows = self.rows_of(network)
+        predicted = np.maximum(self.work[rows] @ coefficients, 1e-12)
+        return [float(error) for error in np.log(predicted / self.times[rows])]
+
+
+def gather(measurements: Iterable[Measurement]) -> list[Table]:
+    """Group the measured times of whole networks by configuration and count the networks; suspect rows are left out."""
+    groups: dict[str, list[Measurement]] = {}
+    for row in measurements:
+        if row.time_s is not None and not row.suspect and (row.task, row.scope) == ("inference", "network"):
+            groups.setdefault(row.profile, []).append(row)
+    return [_table(rows) for rows in groups.values()]
+
+
+def _table(rows: Sequence[Measurement]) -> Table:
+    return Table(
+        rows=tuple(rows),
+        networks=tuple(row.network for row in rows),
+        work=np.array([work_of(row.runtime, row.network, tuple(sorted(row.sizes.items()))) for row in rows]),
+        times=np.array([row.time_s for row in rows]),
+    )
+
+
+@lru_cache(maxsize=4096)
+def work_of(runtime: str, network: str, sizes: tuple[tuple[str, int], ...]) -> tuple[float, ...]:
+    """The features of a network by the name under which a table lists it (a zoo network, or a benchmark's own name)."""
+    try:
+        found = benchmark_network(runtime, network)
+        point = found.bind(dict(sizes))
+    except CostModelError as error:
+        raise InvalidMeasurement(f"network {network!r}: {error}") from None
+    return tuple(float(extent.at(point)) for extent in feature_extents(found, runtime).values())
+
+
+# -- pooling ----------------------------------------------------------------------------------------------------
+
+
+class Pool:
+    """Configurations that share a prior. Priors are fitted without the networks that a caller hides."""
+
+    def __init__(self, tables: Sequence[Table]) -> None:
+        self.tables = tuple(tables)
+        self._priors: dict[frozenset[str], Array] = {}
+        self.typical = _typical_times(tables)
+
+    def prior(self, hidden: frozenset[str] = frozenset()) -> Array:
+        """Seconds per unit of a configuration of speed 1."""
+        if hidden not in self._priors:
+            names = [name for name in self.typical if name not in hidden]
+            work = np.array([self.typical[name][0] for name in names])
+            times = np.array([self.typical[name][1] for name in names])
+            self._priors[hidden] = fit_relative(work, times)
+        return self._priors[hidden]
+
+    def fit(self, table: Table, strength: float, hidden: frozenset[str] = frozenset()) -> Array:
+        """A configuration's seconds per unit, from its networks less the hidden ones."""
+        work, times = table.without(hidden)
+        return fit_relative(work, times, self.prior(hidden), strength=strength)
+
+    def held_out(self, table: Table, strength: float, hidden: frozenset[str] = frozenset()) -> list[float]:
+        """log(predicted / measured) of every row, predicted by a fit that saw neither its network nor the hidden ones."""
+        return [
+            error
+            for name in dict.fromkeys(table.networks)
+            if name not in hidden
+            for error in table.log_errors(name, self.fit(table, strength, hidden | {name}))
+        ]
+
+    def strength(self, hidden: frozenset[str] = frozenset()) -> float:
+        """The pull towards the prior with the least median error on networks left out."""
+
+        def error(strength: float) -> float:
+            errors = [abs(error) for table in self.tables for error in self.held_out(table, strength, hidden)]
+            return float(np.median(errors))
+
+        return min(STRENGTHS, key=error)
+
+
+def _typical_times(tables: Sequence[Table]) -> dict[str, tuple[Array, float]]:
+    """Each network's time on a configuration of speed 1: medians over configurations and networks in turn."""
+    log_times = {table.id: dict(zip(table.networks, np.log(table.times), strict=True)) for table in tables}
+    names = list(dict.fromkeys(name for table in tables for name in table.networks))
+    speed = {table: float(np.median(list(times.values()))) for table, times in log_times.items()}
+    typical: dict[str, float] = {}
+    for _ in range(10):
+        typical = {
+            name: float(np.median([times[name] - speed[table] for table, times in log_times.items() if name in times]))
+            for name in names
+        }
+        speed = {
+            table: float(np.median([time - typical[name] for name, time in times.items()])) for table, times in log_times.items()
+        }
+    work = {name: row for table in tables for name, row in zip(table.networks, table.work, strict=True)}
+    return {name: (work[name], float(np.exp(typical[name]))) for name in names}
+
+
+def pools(tables: Sequence[Table]) -> dict[tuple[str, str, str], Pool]:
+    """The pools of some tables, by group."""
+    groups: dict[tuple[str, str, str], list[Table]] = {}
+    for table in tables:
+        groups.setdefault(table.group, []).append(table)
+    return {group: Pool(members) for group, members in groups.items()}
+
+
+# -- profiles ---------------------------------------------------------------------------------------------------
+
+
+def calibrate(measurements: Sequence[Measurement], *, device: str | None = None) -> Profile:
+    """Fit the profile of one configuration (or of one device, where the table holds a single configuration of it).
+
+    >>> import costmodel as cm
+    >>> from costmodel.schema.data import data_folder
+    >>> rows = cm.read_measurements(data_folder("calibration") / "measurements" / "ncnn.csv")
+    >>> profile = calibrate([row for row in rows if row.profile == "raspberry-pi-5/ncnn/fp16/t4"])
+    >>> profile.held_out.median_ape < 0.5
+    True
+
+    Raises CannotCalibrate for no rows, rows of several configurations, or fewer than 5 networks.
+    """
+    chosen = [row for row in measurements if device is None or row.device == device]
+    found = calibrate_all(chosen)
+    if len(found) != 1:
+        ids = ", ".join(profile.id for profile in found[:6])
+        raise CannotCalibrate(f"one configuration is needed, the rows hold {len(found)}{': ' + ids if ids else ''}")
+    return found[0]
+
+
+def calibrate_all(
+    measurements: Iterable[Measurement], *, fewest: int = FEWEST, progress: Callable[[str], None] = lambda _: None
+) -> list[Profile]:
+    """Fit a profile for each configuration with at least ``fewest`` networks, pooling those of a kind."""
+    tables = gather(measurements)
+    enough = [table for table in tables if len(table.networks) >= fewest]
+    if tables and not enough:
+        most = max(len(table.networks) for table in tables)
+        raise CannotCalibrate(f"a profile needs at least {fewest} measured networks, there are {most}; measure more")
+    fitted = []
+    for group, pool in pools(enough).items():
+        strength = pool.strength()
+        for table in pool.tables:
+            progress(table.id)
+            fitted.append(_profile(pool, table, strength, group[1]))
+    return fitted
+
+
+def _profile(pool: Pool, table: Table, strength: float, processor: str) -> Profile:
+    first = table.rows[0]
+    coefficients = pool.fit(table, strength)
+    residuals = np.array(pool.held_out(table, strength))
+    errors = np.abs(np.expm1(residuals))
+    powers = [row.power_w for row in table.rows if row.power_w is not None]
+    return Profile(
+        device=first.device,
+        runtime=first.runtime,
+        precision=first.precision,
+        variant=first.variant,
+        device_kind=processor,
+        seconds_per_unit=dict(zip(NAMES, (float(f"{value:.6g}") for value in coefficients), strict=True)),
+        domain={name: Range(low=column.min(), high=column.max()) for name, column in zip(NAMES, table.work.T, strict=True)},
+        held_out=HeldOut(
+            mape=float(f"{errors.mean():.4g}"),
+            median_ape=float(f"{np.median(errors):.4g}"),
+            within_10=float(f"{(errors <= 0.1).mean():.4g}"),
+            residuals=tuple(float(f"{residual:.5g}") for residual in sorted(residuals)),
+        ),
+        provenance=Provenance(
+            networks=table.networks,
+            sources=tuple(sorted({row.source for row in table.rows})),
+            licences=tuple(sorted({row.licence for row in table.rows})),
+            data_sha256=data_hash(table.rows),
+            costmodel_version=__version__,
+        ),
+        power_w=float(np.median(powers)) if powers else None,
+        power_scope=next((row.energy_scope for row in table.rows if row.power_w is not None), None),
+    )
+
+
+def data_hash(rows: Iterable[Measurement]) -> str:
+    """The SHA-256 of the rows, whatever their order."""
+    lines = sorted(json.dumps([row.profile, row.network, sorted(row.sizes.items()), row.time_s, row.power_w]) for row in rows)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def known_device(name: str) -> str:
+    """The id of a described device, or the name itself for a board that nobody described yet."""
+    try:
+        return find_device(name).id
+    except CostModelError:
+        return name

@@ -1,0 +1,16 @@
+"""Rules of ONNX Runtime's own domain, com.microsoft."""
+
+from costmodel.ops.microsoft import (  # noqa: F401
+    activations,
+    attention,
+    convolution,
+    experts,
+    generation,
+    normalization,
+    positions,
+    products,
+    recurrent,
+    selection,
+    spectral,
+    text,
+)

@@ -1,0 +1,96 @@
+"""Mixtures of experts: every token goes through the ``k`` experts that its router ranks highest."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from costmodel.dims import Extent, minimum, product, total
+from costmodel.graph import Cost, Tensor
+from costmodel.ops.activations import activation_flops
+from costmodel.ops.attention import SOFTMAX_FLOPS
+from costmodel.ops.microsoft.domain import microsoft
+from costmodel.ops.shapes import same
+from costmodel.ops.value_layout import size_of
+
+SWIGLU_FLOPS = 7  # multiply, sigmoid (4), multiply, multiply by the linear half; a limit is left out
+BYTE = 8
+
+
+class Projection(NamedTuple):
+    """The weights of one projection of all experts; ``bits`` of a number where bytes hold more than one."""
+
+    weights: Tensor
+    bias: Tensor | None
+    bits: int = BYTE
+
+    @property
+    def numbers(self) -> Extent:
+        """Weights of all experts, unpacked."""
+        return self.weights.size * (BYTE // self.bits if self.weights.dtype == "uint8" else 1)
+
+
+def experts_cost(
+    x: Tensor, router: Tensor, projections: list[Projection], *inputs: Tensor | None, k: int, kind: str
+) -> Cost:
+    """What both ops share; ``inputs`` are all those behind x and the router, of which the chosen experts' part is read."""
+    *rows, hidden = x.dims
+    tokens, experts = router.dims
+    same(product(rows), tokens, "the tokens and the rows of router_probs")
+    _, back, *_ = projections
+    inner = back.numbers // experts // hidden
+    added = total(projection.bias.size // experts for projection in projections if projection.bias is not None)
+    per_inner = SWIGLU_FLOPS if kind == "swiglu" else activation_flops(kind)
+    touched = minimum(experts, tokens * k)
+    return Cost(
+        (x.to(x.dims),),
+        macs=tokens * k * total(projection.numbers // experts for projection in projections),
+        other_flops=tokens * (experts * SOFTMAX_FLOPS + k * (inner * per_inner + added + 2 * hidden)),
+        reads=(x.size, router.size, *(size // experts * touched for size in size_of(*inputs))),
+        not_learnable=(1,),
+    )
+
+
+@microsoft("MoE")
+def mixture_of_experts(
+    x, router_probs, fc1_experts_weights, fc1_experts_bias, fc2_experts_weights, fc2_experts_bias=None,
+    fc3_experts_weights=None, fc3_experts_bias=None, *, activation_alpha=1.0, activation_beta=0.0, activation_type="relu",
+    k=1, normalize_routing_weights=0, swiglu_fusion=0, swiglu_limit=None, use_sparse_mixer=0,
+):  # fmt: skip
+    """One multiply-add per token and weight of its k experts; a softmax (5) per expert and token.
+
+    Per inner number the activation, per bias an addition, per output a product and an addition for each expert.
+    """
+    projections = [Projection(fc1_experts_weights, fc1_experts_bias), Projection(fc2_experts_weights, fc2_experts_bias)]
+    if fc3_experts_weights is not None:
+        projections.append(Projection(fc3_experts_weights, fc3_experts_bias))
+    return experts_cost(
+        x, router_probs, projections, fc1_experts_weights, fc1_experts_bias, fc2_experts_weights, fc2_experts_bias,
+        fc3_experts_weights, fc3_experts_bias, k=k, kind=activation_type,
+    )  # fmt: skip
+
+
+@microsoft("QMoE")
+def quantized_mixture_of_experts(
+    x, router_probs, fc1_experts_weights, fc1_scales, fc1_experts_bias, fc2_experts_weights, fc2_scales=None,
+    fc2_experts_bias=None, fc3_experts_weights=None, fc3_scales=None, fc3_experts_bias=None, fc1_zero_points=None,
+    fc2_zero_points=None, fc3_zero_points=None, router_weights=None, fc1_global_scale=None, fc2_global_scale=None,
+    fc1_act_scale=None, fc2_act_scale=None, fc1_act_block_scale=None, fc2_act_block_scale=None, *, accuracy_level=0,
+    activation_alpha=1.0, activation_beta=0.0, activation_type="relu", block_size=0, expert_weight_bits=4,
+    fc1_expert_weight_bits=None, fc2_expert_weight_bits=None, fc3_expert_weight_bits=None, k=1, normalize_routing_weights=0,
+    quant_type="int", swiglu_fusion=0, swiglu_limit=None, use_sparse_mixer=0, weights_prepacked=-1,
+):  # fmt: skip
+    """As MoE; unpacking and scaling the weights is left out."""
+    given = [
+        (fc1_experts_weights, fc1_experts_bias, fc1_expert_weight_bits),
+        (fc2_experts_weights, fc2_experts_bias, fc2_expert_weight_bits),
+        (fc3_experts_weights, fc3_experts_bias, fc3_expert_weight_bits),
+    ]
+    projections = [
+        Projection(weights, bias, bits or expert_weight_bits) for weights, bias, bits in given if weights is not None
+    ]
+    return experts_cost(
+        x, router_probs, projections, fc1_experts_weights, fc1_scales, fc1_experts_bias, fc2_experts_weights, fc2_scales,
+        fc2_experts_bias, fc3_experts_weights, fc3_scales, fc3_experts_bias, fc1_zero_points, fc2_zero_points,
+        fc3_zero_points, router_weights, fc1_global_scale, fc2_global_scale, fc1_act_scale, fc2_act_scale,
+        fc1_act_block_scale, fc2_act_block_scale, k=k, kind=activation_type,
+    )  # fmt: skip

@@ -1,0 +1,330 @@
+"""(network, profile, sizes) -> Prediction: time and energy with honest intervals, memory, and where the time goes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from costmodel.counts import count
+from costmodel.dims import value_at
+from costmodel.errors import CostModelError, UnknownProfile, UnsupportedOp, nearest
+from costmodel.features import FEATURES, Work, amounts, feature_extents, works
+from costmodel.graph import Network
+from costmodel.liveness import memory
+from costmodel.schema.data import data_folder
+from costmodel.schema.device import load_devices
+from costmodel.schema.profile import Profile, read_profile
+
+LEVEL = 0.9
+FAR = 1.5  # a feature this many times the largest in calibration is outside the domain
+BOUNDS = {feature.name: feature.bound for feature in FEATURES}
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with the interval that holds the truth with probability ``level`` (split conformal)."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+
+    def scaled(self, factor: float) -> Estimate:
+        return Estimate(self.value * factor, self.low * factor, self.high * factor, self.level)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTime:
+    """What one kernel takes: its layers, its time and the resource that most of it goes to."""
+
+    name: str
+    op: str
+    kind: str
+    layers: tuple[str, ...]
+    time_s: float
+    share: float
+    bound: str
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network costs on a profile at one point.
+
+    ``bound``: where most of the time goes: compute, memory or launch. ``extrapolating``: features outside what
+    calibration saw, with how far; the interval is widened for them.
+    """
+
+    network: str
+    profile: str
+    sizes: Mapping[str, int]
+    time_s: Estimate
+    energy_j: Estimate | None
+    power_w: Estimate | None
+    memory_bytes: int
+    bound: str
+    extrapolating: tuple[str, ...]
+    warnings: tuple[str, ...]
+    kernels: tuple[KernelTime, ...] = field(repr=False)
+
+    def by_layer(self) -> tuple[KernelTime, ...]:
+        """The kernels in running order; their times add up to ``time_s.value``."""
+        return self.kernels
+
+    def as_dict(self) -> dict[str, Any]:
+        """The prediction as JSON-able values under stable keys, SI units."""
+
+        def plain(estimate: Estimate | None) -> dict[str, float] | None:
+            if estimate is None:
+                return None
+            return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "level": estimate.level}
+
+        return {
+            "network": self.network,
+            "profile": self.profile,
+            "sizes": dict(self.sizes),
+            "time_s": plain(self.time_s),
+            "energy_j": plain(self.energy_j),
+            "power_w": plain(self.power_w),
+            "memory_bytes": self.memory_bytes,
+            "bound": self.bound,
+            "extrapolating": list(self.extrapolating),
+            "warnings": list(self.warnings),
+        }
+
+
+def predict(
+    network: Network, profile: str | Profile, /, *, level: float = LEVEL, allow_unsupported: bool = False, **sizes: int
+) -> Prediction:
+    """Predict time, energy and memory of one inference.
+
+    Sizes that are left out take the network's defaults (zoo networks: batch 1 at the published resolution).
+
+    >>> import costmodel as cm
+    >>> p = predict(cm.zoo("resnet50"), "raspberry-pi-4b/ncnn/fp32/t4", N=1, H=224, W=224)
+    >>> 0.1 < p.time_s.low < p.time_s.value < p.time_s.high < 3
+    True
+
+    Raises UnknownProfile (with the nearest ids), UnknownSize, and UnsupportedOp where a layer has no cost rule, unless
+    ``allow_unsupported`` accepts a prediction that leaves those layers out (it is then marked in ``warnings``).
+    """
+    notes: list[str] = []
+    chosen = profile if isinstance(profile, Profile) else find_profile(profile, notes)
+    problems = [layer.problem for layer in network.layers if layer.problem]
+    if problems and not allow_unsupported:
+        more = f" ({len(problems)} such layers)" if len(problems) > 1 else ""
+        raise UnsupportedOp(f"{problems[0]}{more}; allow_unsupported=True (--allow-unsupported) predicts without them")
+    point = network.bind(sizes)
+    kernels = _kernel_times(network, chosen, point)
+    extrapolating, stretch = _extrapolation(network, chosen, point)
+    time_s = _estimate(sum(kernel.time_s for kernel in kernels), chosen, level, stretch)
+    return Prediction(
+        network=network.name,
+        profile=chosen.id,
+        sizes=point,
+        time_s=time_s,
+        energy_j=time_s.scaled(chosen.power_w) if chosen.power_w is not None else None,
+        power_w=Estimate(chosen.power_w, chosen.power_w, chosen.power_w, time_s.level) if chosen.power_w is not None else None,
+        memory_bytes=memory(network).at(point).peak_bytes,
+        bound=_dominant(kernels),
+        extrapolating=extrapolating,
+        warnings=(*notes, *network.warnings, *(f"not counted: {problem}" for problem in problems)),
+        kernels=kernels,
+    )
+
+
+def predict_many(
+    networks: Sequence[Network], profile: str | Profile, *, jobs: int = 1, level: float = LEVEL, **sizes: int
+) -> dict[str, list[Any]]:
+    """Predict many networks on one profile: a column for each quantity, in the order of the networks.
+
+    A network that cannot be predicted has its reason in the column ``error`` and None elsewhere. ``jobs`` > 1 spreads
+    the work over processes with joblib (or over whatever backend joblib is set to).
+
+    >>> import costmodel as cm
+    >>> columns = predict_many([cm.zoo("resnet18"), cm.zoo("resnet50")], "raspberry-pi-4b/ncnn/fp32/t4")
+    >>> columns["time_s"][0] < columns["time_s"][1]
+    True
+    """
+    chosen = profile if isinstance(profile, Profile) else find_profile(profile, [])
+    if jobs == 1:
+        rows = [_row(network, chosen, level, sizes) for network in networks]
+    else:
+        from joblib import Parallel, delayed
+
+        rows = Parallel(n_jobs=jobs)(delayed(_row)(network, chosen, level, sizes) for network in networks)
+    return {key: [row[key] for row in rows] for key in _COLUMNS}
+
+
+_COLUMNS = ("network", "time_s", "time_low_s", "time_high_s", "energy_j", "memory_bytes", "error")
+
+
+def _row(network: Network, profile: Profile, level: float, sizes: Mapping[str, int]) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    row["network"] = network.name
+    try:
+        found = predict(network, profile, level=level, **sizes)
+    except CostModelError as error:
+        return {**row, "error": str(error)}
+    estimate = found.time_s
+    return {
+        **row,
+        "time_s": estimate.value,
+        "time_low_s": estimate.low,
+        "time_high_s": estimate.high,
+        "energy_j": found.energy_j.value if found.energy_j else None,
+        "memory_bytes": found.memory_bytes,
+    }
+
+
+# -- the model --------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=128)
+def _works(network: Network, runtime: str) -> tuple[Work, ...]:
+    return works(network, runtime)
+
+
+def _kernel_times(network: Network, profile: Profile, point: Mapping[str, int]) -> tuple[KernelTime, ...]:
+    timed = []
+    for work in _works(network, profile.runtime):
+        parts = {
+            name: value_at(amount, point) * profile.seconds_per_unit.get(name, 0.0)
+            for name, amount in amounts((work,)).items()
+            if not isinstance(amount, int) or amount
+        }
+        timed.append((work, sum(parts.values()), max(parts, key=lambda name: parts[name], default="kernels")))
+    whole = sum(time_s for _, time_s, _ in timed)
+    return tuple(
+        KernelTime(
+            name=work.kernel.name,
+            op=work.kernel.op,
+            kind=work.kind,
+            layers=tuple(layer.name for layer in work.kernel.layers),
+            time_s=time_s,
+            share=time_s / whole if whole else 0.0,
+            bound=BOUNDS[main],
+        )
+        for work, time_s, main in timed
+    )
+
+
+def _dominant(kernels: Iterable[KernelTime]) -> str:
+    sums: dict[str, float] = {}
+    for kernel in kernels:
+        sums[kernel.bound] = sums.get(kernel.bound, 0.0) + kernel.time_s
+    return max(sums, key=lambda bound: sums[bound], default="launch")
+
+
+def conformal_radius(scores: Sequence[float], level: float) -> tuple[float, float]:
+    """The radius that covers a new score with probability ``level``, and the level that so few scores support.
+
+    Split conformal prediction (Vovk et al. 2005; Lei et al. 2018): the ceil((n + 1) * level)-th smallest of n scores;
+    where that is beyond n, the largest, at level n / (n + 1).
+
+    >>> conformal_radius([0.3, 0.1, 0.2], 0.5), conformal_radius([0.3, 0.1, 0.2], 0.9)
+    ((0.2, 0.5), (0.3, 0.75))
+    """
+    ordered = sorted(scores)
+    if not ordered:
+        return math.inf, 0.0
+    rank = math.ceil((len(ordered) + 1) * level - 1e-9)
+    if rank > len(ordered):
+        return ordered[-1], len(ordered) / (len(ordered) + 1)
+    return ordered[rank - 1], level
+
+
+def _estimate(value: float, profile: Profile, level: float, stretch: float) -> Estimate:
+    radius, supported = conformal_radius([abs(residual) for residual in profile.held_out.residuals], level)
+    spread = math.exp(min(radius * stretch, 50.0))
+    return Estimate(value, value / spread, value * spread, supported)
+
+
+def _extrapolation(network: Network, profile: Profile, point: Mapping[str, int]) -> tuple[tuple[str, ...], float]:
+    """Which features lie beyond calibration, and the factor by which the interval widens: 1 + log of the farthest."""
+    messages = []
+    farthest = 1.0
+    for name, extent in feature_extents(network, profile.runtime).items():
+        amount, known = extent.at(point), profile.domain.get(name)
+        if known is None or amount <= FAR * known.high:
+            continue
+        if known.high == 0:
+            messages.append(f"{name}: no network in calibration had any")
+            farthest = max(farthest, math.e)
+        else:
+            messages.append(f"{name}: {amount / known.high:.1f} times the largest in calibration")
+            farthest = max(farthest, amount / known.high)
+    return tuple(messages), 1.0 + math.log(farthest)
+
+
+# -- finding a profile ------------------------------------------------------------------------------------------
+
+
+def profile_folders() -> tuple[Path, ...]:
+    """Where profiles are looked for: the user's own first, then those that come with the library."""
+    home = os.environ.get("COSTMODEL_HOME") or Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local/share")) / "costmodel"
+    return Path(home) / "profiles", data_folder("calibration") / "profiles"
+
+
+def profiles() -> list[str]:
+    """The ids of all profiles: ``device/runtime/precision/variant``.
+
+    >>> "raspberry-pi-4b/ncnn/fp32/t4" in profiles()
+    True
+    """
+    return sorted(_profile_files())
+
+
+def _profile_files() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in profile_folders():
+        for path in folder.glob("*/*/*/*.json"):
+            found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
+    return found
+
+
+def find_profile(text: str, notes: list[str] | None = None) -> Profile:
+    """The profile with this id, or the one that a prefix stands for.
+
+    A device's alias is understood. A prefix that ends at a slash boundary and fits several profiles of one device
+    stands for the fastest common choice: floating point before int8, then the most threads; ``notes`` says so.
+    Raises UnknownProfile with the nearest ids.
+    """
+    files = _profile_files()
+    wanted = _without_alias(text.strip().strip("/"))
+    if wanted in files:
+        return read_profile(files[wanted])
+    matches = [known for known in files if known.startswith(f"{wanted}/")] or [known for known in files if known.startswith(wanted)]
+    if not wanted or not matches:
+        raise UnknownProfile(f"no profile {text!r}; {_nearest_profiles(wanted, files)}; costmodel devices lists all")
+    if len(matches) > 1 and len({known.split("/")[0] for known in matches}) > 1:
+        devices = sorted({known.split("/")[0] for known in matches})
+        raise UnknownProfile(f"{text!r} fits several devices: {', '.join(devices[:6])}; write more of the id")
+    best = min(matches, key=_preference)
+    if len(matches) > 1 and notes is not None:
+        others = ", ".join(known.split("/", 1)[1] for known in sorted(matches) if known != best)
+        notes.append(f"{text!r} stands for {best}; the device also has {others}")
+    return read_profile(files[best])
+
+
+def _preference(profile_id: str) -> tuple[Any, ...]:
+    _, runtime, precision, variant = profile_id.split("/")
+    threads = int("".join(c for c in variant.split("-")[0] if c.isdigit()) or 0)
+    return precision.startswith("int"), variant.startswith("vulkan"), -threads, len(variant), runtime, variant
+
+
+def _without_alias(text: str) -> str:
+    device, slash, rest = text.partition("/")
+    for known in load_devices():
+        if device in known.aliases:
+            return f"{known.id}{slash}{rest}"
+    return text
+
+
+def _nearest_profiles(wanted: str, files: Mapping[str, Path]) -> str:
+    devices = sorted({known.split("/")[0] for known in files})
+    return nearest(wanted.split("/")[0], devices) if wanted.split("/")[0] not in devices else nearest(wanted, files)
