@@ -122,12 +122,12 @@ def evaluate(profile: Profile, measurements: Sequence[Measurement], *, level: fl
 
     Rows of networks that the profile was fitted on are left out. Raises CannotCalibrate where none remain.
     """
-    seen = {name.partition("@")[0] for name in profile.provenance.networks}
+    seen = set(profile.provenance.networks)
     radius, supported = conformal_radius([abs(residual) for residual in profile.held_out.residuals], level)
     coefficients = np.array([profile.seconds_per_unit.get(name, 0.0) for name in NAMES])
     cases = []
     for row in measurements:
-        if row.profile == profile.id and row.network not in seen:
+        if row.profile == profile.id and row.network not in seen and row.time_s is not None:
             work = np.array(work_of(row.runtime, row.network, tuple(sorted(row.sizes.items()))))
             error = float(np.log(max(float(work @ coefficients), 1e-12) / row.time_s))
             cases.append(Case(profile.id, row.network, profile.device_kind, error, radius, row.time_s))
@@ -152,10 +152,14 @@ def leave_one_network_out(tables: Sequence[Table], protocol: str, *, group_of: C
     reduced = [_macs_and_constant(table) for table in tables]
     results = {
         "pooled": _held_out_cases(tables, _pooled, group_of),
-        "macs_linear": _held_out_cases(reduced, lambda pool, hidden: _alone, group_of),
-        "class_wise": _held_out_cases(tables, lambda pool, hidden: _alone, group_of),
+        "macs_linear": _held_out_cases(reduced, _unpooled, group_of),
+        "class_wise": _held_out_cases(tables, _unpooled, group_of),
     }
     return _accuracy(protocol, results)
+
+
+def _unpooled(pool: Pool, hidden: frozenset[str]) -> Fit:
+    return _alone
 
 
 def _pooled(pool: Pool, hidden: frozenset[str]) -> Fit:
@@ -167,7 +171,7 @@ def _pooled(pool: Pool, hidden: frozenset[str]) -> Fit:
 def _held_out_cases(
     tables: Sequence[Table], method: Callable[[Pool, frozenset[str]], Fit], group_of: Callable[[Table], str]
 ) -> list[Case]:
-    cases = []
+    cases: list[Case] = []
     for pool in pools(tables).values():
         for name in pool.typical:
             fit = method(pool, frozenset({name}))
@@ -209,8 +213,8 @@ def _ncnn(processor: str, protocol: str) -> Accuracy:
     rows = read_measurements(data_folder("calibration") / "measurements" / "ncnn.csv")
     floats = [row for row in rows if not row.precision.startswith("int")]
     tables = [table for table in gather(floats) if table.group[1] == processor and len(table.networks) >= 10]
-    kinds = {device.id: device.kind for device in load_devices()}
-    return leave_one_network_out(tables, protocol, group_of=lambda table: kinds.get(table.rows[0].device, "other"))
+    devices = load_devices()
+    return leave_one_network_out(tables, protocol, group_of=lambda table: devices[table.rows[0].device].kind)
 
 
 PROTOCOLS: Mapping[str, tuple[str, Callable[[], Accuracy]]] = {

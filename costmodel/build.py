@@ -48,6 +48,7 @@ class Builder:
         self._engine = Engine({"": opset}, known=memo)
         self._tensors = self._engine.tensors
         self._inputs: list[str] = []
+        self._outputs: list[str] = []
         self._constants: dict[tuple[str, tuple[Any, ...], tuple[int, ...]], str] = {}
         self._prefix = ""
         self._numbers: dict[str, int] = {}
@@ -85,6 +86,11 @@ class Builder:
             self._constants[key] = self._store(name, Tensor(dtype, key[2], kept, constant=True))
         return self._constants[key]
 
+    def output(self, x: str) -> str:
+        """Make a tensor an output of the network, beside those that ``finish`` names."""
+        self._outputs.append(self._known(x))
+        return x
+
     def shape(self, x: str) -> Shape:
         """The extents of a tensor.
 
@@ -92,7 +98,7 @@ class Builder:
         >>> b.shape(b.conv(b.input("x", (1, 3, 224, 224)), 8, kernel=3))
         (1, 8, 222, 222)
         """
-        tensor = self._tensor(x)
+        tensor = self._tensors[self._known(x)]
         if tensor.shape is None:
             problems = [layer.problem for layer in self._engine.layers if x in layer.outputs and layer.problem]
             raise UnsupportedOp(f"nothing is known of tensor {x!r}: {'; '.join(problems) or 'its rank was not given'}")
@@ -131,11 +137,14 @@ class Builder:
         return f"{kind}{number}"
 
     def finish(self, *outputs: str, defaults: Mapping[str, int] | None = None) -> Network:
-        """The network, with these tensors as its outputs. ``defaults`` binds open sizes where a caller gives none."""
+        """The network, with these tensors as its outputs. ``defaults`` binds open sizes where a caller gives none.
+
+        Raises InvalidSpec for a tensor that does not exist.
+        """
         return Network(
             name=self.name,
             inputs={name: self._tensors[name] for name in self._inputs},
-            outputs={name: self._tensor(name) for name in outputs},
+            outputs={name: self._tensors[self._known(name)] for name in (*self._outputs, *outputs)},
             tensors=self._tensors,
             layers=tuple(self._engine.layers),
             opsets=dict(self._engine.opsets),
@@ -519,11 +528,10 @@ class Builder:
         self._tensors[name] = tensor
         return name
 
-    def _tensor(self, name: str) -> Tensor:
-        try:
-            return self._tensors[name]
-        except KeyError:
-            raise InvalidSpec(f"network {self.name!r} has no tensor {name!r}; {nearest(name, self._tensors)}") from None
+    def _known(self, name: str) -> str:
+        if name not in self._tensors:
+            raise InvalidSpec(f"network {self.name!r} has no tensor {name!r}; {nearest(name, self._tensors)}")
+        return name
 
     def _filled(self, label: str, x: str, shape: Shape, bias: Extent | None) -> tuple[str, ...]:
         """The inputs of a layer with a weight and, where it has one, a bias."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement
-from costmodel.features import NAMES, feature_extents
+from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement, UnknownDevice
+from costmodel.features import NAMES, RELATIVE_COSTS, feature_extents
 from costmodel.model import fit_relative
 from costmodel.schema.device import find_device
 from costmodel.schema.measurement import Measurement
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 STRENGTHS = (0.03, 0.1, 0.3, 1.0)
 FEWEST = 5
+WEAK = 0.002  # the pull towards the relative costs: enough to settle what no network in calibration tells
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,7 @@ def _table(rows: Sequence[Measurement]) -> Table:
         rows=tuple(rows),
         networks=tuple(row.network for row in rows),
         work=np.array([work_of(row.runtime, row.network, tuple(sorted(row.sizes.items()))) for row in rows]),
-        times=np.array([row.time_s for row in rows]),
+        times=np.array([row.time_s for row in rows], dtype=np.float64),
     )
 
 
@@ -116,7 +117,7 @@ class Pool:
             names = [name for name in self.typical if name not in hidden]
             work = np.array([self.typical[name][0] for name in names])
             times = np.array([self.typical[name][1] for name in names])
-            self._priors[hidden] = fit_relative(work, times)
+            self._priors[hidden] = fit_relative(work, times, np.array(RELATIVE_COSTS), strength=WEAK)
         return self._priors[hidden]
 
     def fit(self, table: Table, strength: float, hidden: frozenset[str] = frozenset()) -> Array:
@@ -155,7 +156,8 @@ def _typical_times(tables: Sequence[Table]) -> dict[str, tuple[Array, float]]:
             for name in names
         }
         speed = {
-            table: float(np.median([time - typical[name] for name, time in times.items()])) for table, times in log_times.items()
+            table: float(np.median([time - typical[name] for name, time in times.items()]))
+            for table, times in log_times.items()
         }
     work = {name: row for table in tables for name, row in zip(table.networks, table.work, strict=True)}
     return {name: (work[name], float(np.exp(typical[name]))) for name in names}
@@ -184,7 +186,7 @@ def calibrate(measurements: Sequence[Measurement], *, device: str | None = None)
 
     Raises CannotCalibrate for no rows, rows of several configurations, or fewer than 5 networks.
     """
-    chosen = [row for row in measurements if device is None or row.device == device]
+    chosen = [row for row in measurements if device is None or row.device == known_device(device)]
     found = calibrate_all(chosen)
     if len(found) != 1:
         ids = ", ".join(profile.id for profile in found[:6])
@@ -244,13 +246,18 @@ def _profile(pool: Pool, table: Table, strength: float, processor: str) -> Profi
 
 def data_hash(rows: Iterable[Measurement]) -> str:
     """The SHA-256 of the rows, whatever their order."""
-    lines = sorted(json.dumps([row.profile, row.network, sorted(row.sizes.items()), row.time_s, row.power_w]) for row in rows)
+    facts = ([row.profile, row.network, sorted(row.sizes.items()), row.time_s, row.power_w] for row in rows)
+    lines = sorted(map(json.dumps, facts))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def known_device(name: str) -> str:
-    """The id of a described device, or the name itself for a board that nobody described yet."""
+    """The id of a described device by any of its names; the name itself for a board that nobody described yet.
+
+    >>> known_device("rpi4"), known_device("my-board")
+    ('raspberry-pi-4b', 'my-board')
+    """
     try:
         return find_device(name).id
-    except CostModelError:
+    except UnknownDevice:
         return name

@@ -98,7 +98,11 @@ class Counts:
     def compile(self) -> Compiled:
         """The totals as one function over columns of sizes.
 
-        >>> # count(net).compile()(N=[1, 8], H=224, W=224)["macs"]
+        >>> from costmodel.build import Builder
+        >>> b = Builder("tiny")
+        >>> y = b.linear(b.input("x", ("N", 16)), 4)
+        >>> count(b.finish(y)).compile()(N=[1, 8])["macs"].tolist()
+        [64.0, 512.0]
         """
         return Compiled(self.total.as_dict())
 
@@ -108,8 +112,8 @@ def count(network: Network) -> Counts:
 
     >>> from costmodel.build import Builder
     >>> b = Builder("tiny")
-    >>> _ = b.output(b.conv(b.input("x", ("N", 3, "H", "W")), 8, kernel=3, padding=1))
-    >>> count(b.finish()).total.macs
+    >>> y = b.conv(b.input("x", ("N", 3, "H", "W")), 8, kernel=3, padding=1)
+    >>> count(b.finish(y)).total.macs
     Dim('216*H*N*W')
     """
     learnable = _learnable(network)

@@ -13,7 +13,11 @@ from costmodel.dims import Dim, Extent, product, total
 from costmodel.fusion import Kernel, fuse
 from costmodel.graph import Network, Tensor
 
-POOLS = frozenset({"MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "MaxRoiPool", "RoiAlign"})
+POOLS = frozenset(
+    {
+        "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "MaxRoiPool", "RoiAlign",
+    }
+)  # fmt: skip
 COPIES = frozenset(
     {
         "Concat", "Slice", "Split", "Transpose", "Pad", "Gather", "GatherElements", "GatherND", "Expand", "Tile", "Resize",
@@ -41,17 +45,24 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One column: the kinds of kernel that it sums over, and the amount of work of each."""
+    """One column: the kinds of kernel that it sums over, and the amount of work of each.
+
+    ``relative_cost`` is the order of magnitude of a unit's time, in times of one multiply-add of a dense convolution. It
+    only settles what measurements leave open.
+    """
 
     name: str
     unit: str
     bound: str
+    relative_cost: float
     kinds: frozenset[str]
     amount: Callable[[Kernel], Extent]
 
 
-def _feature(name: str, unit: str, bound: str, kinds: str, amount: Callable[[Kernel], Extent]) -> Feature:
-    return Feature(name, unit, bound, frozenset(kinds.split()), amount)
+def _feature(
+    name: str, unit: str, bound: str, relative_cost: float, kinds: str, amount: Callable[[Kernel], Extent]
+) -> Feature:
+    return Feature(name, unit, bound, relative_cost, frozenset(kinds.split()), amount)
 
 
 def _macs(kernel: Kernel) -> Extent:
@@ -62,22 +73,32 @@ def _moved(kernel: Kernel) -> Extent:
     return kernel.read_bytes + kernel.write_bytes
 
 
+def _one(_: Kernel) -> Extent:
+    return 1
+
+
 ALL_KINDS = "pointwise conv3x3 conv depthwise grouped linear matmul recurrent pool norm copy elementwise"
 
+# Relative costs: Winograd's F(4x4, 3x3) needs 2.25 to 4 times fewer products (Lavin & Gray 2016), less its transforms; a
+# depthwise filter reuses each input 9 times instead of hundreds; cores of phones and boards move 1 byte in about the time
+# of 1 to 4 multiply-adds; starting a kernel takes microseconds at some 10 G multiply-adds a second.
 FEATURES: tuple[Feature, ...] = (
-    _feature("pointwise_macs", "MAC", "compute", "pointwise", _macs),
-    _feature("conv3x3_macs", "MAC", "compute", "conv3x3", _macs),
-    _feature("conv_macs", "MAC", "compute", "conv", _macs),
-    _feature("depthwise_macs", "MAC", "compute", "depthwise", _macs),
-    _feature("grouped_macs", "MAC", "compute", "grouped", _macs),
-    _feature("matmul_macs", "MAC", "compute", "matmul linear recurrent", _macs),
-    _feature("linear_weight_bytes", "B", "memory", "linear recurrent", lambda kernel: kernel.weight_bytes),
-    _feature("conv_bytes", "B", "memory", "pointwise conv3x3 conv depthwise grouped", _moved),
-    _feature("vector_bytes", "B", "memory", "copy elementwise pool", _moved),
-    _feature("vector_flops", "FLOP", "compute", "pool norm elementwise", lambda kernel: kernel.other_flops),
-    _feature("kernels", "kernel", "launch", ALL_KINDS, lambda kernel: 1),
+    _feature("pointwise_macs", "MAC", "compute", 1.0, "pointwise", _macs),
+    _feature("conv3x3_macs", "MAC", "compute", 0.6, "conv3x3", _macs),
+    _feature("conv_macs", "MAC", "compute", 1.0, "conv", _macs),
+    _feature("depthwise_macs", "MAC", "compute", 3.0, "depthwise", _macs),
+    _feature("grouped_macs", "MAC", "compute", 1.6, "grouped", _macs),
+    _feature("matmul_macs", "MAC", "compute", 1.0, "matmul linear recurrent", _macs),
+    _feature("linear_weight_bytes", "B", "memory", 1.0, "linear recurrent", lambda kernel: kernel.weight_bytes),
+    _feature("conv_bytes", "B", "memory", 1.0, "pointwise conv3x3 conv depthwise grouped", _moved),
+    _feature("elementwise_bytes", "B", "memory", 1.0, "elementwise norm", _moved),
+    _feature("copy_bytes", "B", "memory", 1.0, "copy", _moved),
+    _feature("pool_bytes", "B", "memory", 1.0, "pool", _moved),
+    _feature("vector_flops", "FLOP", "compute", 1.0, "pool norm elementwise", lambda kernel: kernel.other_flops),
+    _feature("kernels", "kernel", "launch", 3e4, ALL_KINDS, _one),
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
+RELATIVE_COSTS: tuple[float, ...] = tuple(feature.relative_cost for feature in FEATURES)
 
 
 def kind_of(network: Network, kernel: Kernel) -> str:
@@ -100,15 +121,15 @@ def _conv_kind(network: Network, kernel: Kernel) -> str:
     layer = kernel.anchor
     filters = max((network.tensors[name] for name in layer.inputs[1:] if name), key=_rank)
     group = layer.attributes.get("group", 1)
-    outer, depth, *window = filters.dims
+    _, depth, *window = filters.dims
     if group != 1:
         return "depthwise" if depth == 1 else "grouped"
     if product(window) == 1:
         return "pointwise"
     strides = layer.attributes.get("strides") or (1,)
     dilations = layer.attributes.get("dilations") or (1,)
-    unit_steps = set(strides) == {1} and set(dilations) == {1} if isinstance(strides, tuple) and isinstance(dilations, tuple) else False
-    return "conv3x3" if list(window) == [3, 3] and unit_steps and layer.op != "ConvTranspose" else "conv"
+    dense_steps = strides in ((1,), (1, 1)) and dilations in ((1,), (1, 1))
+    return "conv3x3" if window == [3, 3] and dense_steps and layer.op != "ConvTranspose" else "conv"
 
 
 def _rank(tensor: Tensor) -> int:
@@ -125,8 +146,8 @@ def amounts(parts: tuple[Work, ...]) -> dict[str, Extent]:
 
     >>> from costmodel.build import Builder
     >>> b = Builder("tiny")
-    >>> _ = b.output(b.relu(b.conv(b.input("x", (1, 3, "H", 8)), 8, kernel=3, padding=1)))
-    >>> found = amounts(works(b.finish(), "ncnn"))
+    >>> y = b.relu(b.conv(b.input("x", (1, 3, "H", 8)), 8, kernel=3, padding=1))
+    >>> found = amounts(works(b.finish(y), "ncnn"))
     >>> found["conv3x3_macs"], found["kernels"]
     (Dim('1728*H'), 1)
     """

@@ -74,8 +74,8 @@ def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
 
     >>> from costmodel.build import Builder
     >>> b = Builder("tiny")
-    >>> _ = b.output(b.relu(b.batch_norm(b.conv(b.input("x", (1, 3, 8, 8)), 8, kernel=3, padding=1))))
-    >>> [kernel.op for kernel in fuse(b.finish(), "ncnn")]
+    >>> y = b.relu(b.batch_norm(b.conv(b.input("x", (1, 3, 8, 8)), 8, kernel=3, padding=1)))
+    >>> [kernel.op for kernel in fuse(b.finish(y), "ncnn")]
     ['Conv']
     """
     patterns = {op: pattern for pattern in PATTERNS.get(runtime, GENERIC) for op in pattern.anchor}

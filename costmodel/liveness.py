@@ -88,7 +88,8 @@ class Memory:
         lower = max(steps)
         step = steps.index(lower)
         everything = sum(value_at(block.nbytes, point) for block in self.blocks)
-        alive = [(block.tensors[0], value_at(block.nbytes, point)) for block in self.blocks if block.first <= step <= block.last]
+        held = [block for block in self.blocks if block.first <= step <= block.last]
+        alive = [(block.tensors[0], value_at(block.nbytes, point)) for block in held]
         layers = self.network.running_layers
         peak = everything if self.planner == "naive" else lower
         return MemoryPlan(
@@ -111,8 +112,8 @@ def memory(network: Network, *, planner: str = "ideal", order: str = "file") -> 
     >>> from costmodel.build import Builder
     >>> b = Builder("two")
     >>> x = b.input("x", ("N", 16))
-    >>> _ = b.output(b.linear(b.relu(b.linear(x, 64)), 4))
-    >>> memory(b.finish()).peak_bytes.at(N=1)  # 64 + 16 numbers of 4 bytes
+    >>> y = b.linear(b.relu(b.linear(x, 64)), 4)
+    >>> memory(b.finish(y)).peak_bytes.at(N=1)  # 64 + 16 numbers of 4 bytes
     320
 
     Raises InvalidChoice for a planner or an order that does not exist.

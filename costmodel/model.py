@@ -64,6 +64,7 @@ class NonNegativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc
     >>> X = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]])
     >>> NonNegativeRegression().fit(X, X @ [3.0, 0.5]).coef_.round(6)
     array([3. , 0.5])
+
     """
 
     def __init__(

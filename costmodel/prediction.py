@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from costmodel.counts import count
 from costmodel.dims import value_at
 from costmodel.errors import CostModelError, UnknownProfile, UnsupportedOp, nearest
 from costmodel.features import FEATURES, Work, amounts, feature_extents, works
@@ -114,25 +113,32 @@ def predict(
     """
     notes: list[str] = []
     chosen = profile if isinstance(profile, Profile) else find_profile(profile, notes)
+    found = _predicted(network, chosen, sizes, level, allow_unsupported)
+    return replace(found, warnings=(*notes, *found.warnings)) if notes else found
+
+
+def _predicted(
+    network: Network, profile: Profile, sizes: Mapping[str, int], level: float, allow_unsupported: bool
+) -> Prediction:
     problems = [layer.problem for layer in network.layers if layer.problem]
     if problems and not allow_unsupported:
         more = f" ({len(problems)} such layers)" if len(problems) > 1 else ""
         raise UnsupportedOp(f"{problems[0]}{more}; allow_unsupported=True (--allow-unsupported) predicts without them")
     point = network.bind(sizes)
-    kernels = _kernel_times(network, chosen, point)
-    extrapolating, stretch = _extrapolation(network, chosen, point)
-    time_s = _estimate(sum(kernel.time_s for kernel in kernels), chosen, level, stretch)
+    kernels = _kernel_times(network, profile, point)
+    extrapolating, stretch = _extrapolation(network, profile, point)
+    time_s = _estimate(sum(kernel.time_s for kernel in kernels), profile, level, stretch)
     return Prediction(
         network=network.name,
-        profile=chosen.id,
+        profile=profile.id,
         sizes=point,
         time_s=time_s,
-        energy_j=time_s.scaled(chosen.power_w) if chosen.power_w is not None else None,
-        power_w=Estimate(chosen.power_w, chosen.power_w, chosen.power_w, time_s.level) if chosen.power_w is not None else None,
+        energy_j=time_s.scaled(profile.power_w) if profile.power_w is not None else None,
+        power_w=_certain(profile.power_w, time_s.level),
         memory_bytes=memory(network).at(point).peak_bytes,
         bound=_dominant(kernels),
         extrapolating=extrapolating,
-        warnings=(*notes, *network.warnings, *(f"not counted: {problem}" for problem in problems)),
+        warnings=(*network.warnings, *(f"not counted: {problem}" for problem in problems)),
         kernels=kernels,
     )
 
@@ -167,7 +173,7 @@ def _row(network: Network, profile: Profile, level: float, sizes: Mapping[str, i
     row: dict[str, Any] = dict.fromkeys(_COLUMNS)
     row["network"] = network.name
     try:
-        found = predict(network, profile, level=level, **sizes)
+        found = _predicted(network, profile, sizes, level, allow_unsupported=False)
     except CostModelError as error:
         return {**row, "error": str(error)}
     estimate = found.time_s
@@ -244,6 +250,10 @@ def _estimate(value: float, profile: Profile, level: float, stretch: float) -> E
     return Estimate(value, value / spread, value * spread, supported)
 
 
+def _certain(value: float | None, level: float) -> Estimate | None:
+    return None if value is None else Estimate(value, value, value, level)
+
+
 def _extrapolation(network: Network, profile: Profile, point: Mapping[str, int]) -> tuple[tuple[str, ...], float]:
     """Which features lie beyond calibration, and the factor by which the interval widens: 1 + log of the farthest."""
     messages = []
@@ -266,8 +276,9 @@ def _extrapolation(network: Network, profile: Profile, point: Mapping[str, int])
 
 def profile_folders() -> tuple[Path, ...]:
     """Where profiles are looked for: the user's own first, then those that come with the library."""
-    home = os.environ.get("COSTMODEL_HOME") or Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local/share")) / "costmodel"
-    return Path(home) / "profiles", data_folder("calibration") / "profiles"
+    shared = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "costmodel"
+    home = Path(os.environ.get("COSTMODEL_HOME", shared))
+    return home / "profiles", data_folder("calibration") / "profiles"
 
 
 def profiles() -> list[str]:
@@ -298,7 +309,8 @@ def find_profile(text: str, notes: list[str] | None = None) -> Profile:
     wanted = _without_alias(text.strip().strip("/"))
     if wanted in files:
         return read_profile(files[wanted])
-    matches = [known for known in files if known.startswith(f"{wanted}/")] or [known for known in files if known.startswith(wanted)]
+    matches = [known for known in files if known.startswith(f"{wanted}/")]
+    matches = matches or [known for known in files if known.startswith(wanted)]
     if not wanted or not matches:
         raise UnknownProfile(f"no profile {text!r}; {_nearest_profiles(wanted, files)}; costmodel devices lists all")
     if len(matches) > 1 and len({known.split("/")[0] for known in matches}) > 1:
@@ -319,7 +331,7 @@ def _preference(profile_id: str) -> tuple[Any, ...]:
 
 def _without_alias(text: str) -> str:
     device, slash, rest = text.partition("/")
-    for known in load_devices():
+    for known in load_devices().values():
         if device in known.aliases:
             return f"{known.id}{slash}{rest}"
     return text

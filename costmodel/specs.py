@@ -14,7 +14,7 @@ import re
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -91,7 +91,7 @@ def benchmark_network(runtime: str, name: str) -> Network:
     benchmark = load_spec(_home(zoo_name)).networks[zoo_name].benchmarks[runtime]  # type: ignore[index]
     network = zoo(zoo_name, **benchmark.parameters)
     bound = network.bind({"N": 1, **benchmark.sizes}, complete=False)
-    return Network(**{**vars(network), "defaults": bound})
+    return replace(network, defaults=bound)
 
 
 @lru_cache(maxsize=256)
@@ -194,7 +194,7 @@ class _Compiler:
             written = [self._tensor(output, scope) for output in body.outputs] or [last]
         self._check_ends(written)
         with self._at("defaults"):
-            bound = {name: _resolved(size, self.values) for name, size in defaults.items()}
+            bound = {"N": 1, **{name: _resolved(size, self.values) for name, size in defaults.items()}}
         return self.builder.finish(*written, defaults=bound)
 
     def _check_ends(self, outputs: Sequence[str]) -> None:

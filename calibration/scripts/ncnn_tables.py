@@ -26,6 +26,7 @@ SOURCE = "ncnn-benchmark"
 LICENCE = "BSD-3-Clause"
 
 Row = Mapping[str, str]
+Inputs = Mapping[str, tuple[int, int]]
 
 # instruction sets whose cores calculate in half precision; ncnn does so by default wherever it can
 HALF_PRECISION = frozenset({"armv8.2", "armv8.5", "armv8.6", "armv8.7", "armv9", "armv9.2"})
@@ -38,6 +39,7 @@ DROPPED_INPUTS = {"mobilenet_yolov3": (416, 416)}
 # the least is steadier than the mean where runs differ more than this
 SPREAD = 2
 
+GPU_UNNAMED = "the page prints gpu_device 0 and no GPU: taken as a run on the CPU"
 INT8_ON_CPU = "ncnn's Vulkan backend runs int8 layers on the host's CPU"
 GPU_STOPPED = "faster than the GPU can be: it seems to have stopped working during this run"
 SUSPECT = {
@@ -50,7 +52,7 @@ SUSPECT = {
 }  # fmt: skip
 
 
-def measurements(rows: Iterable[Row], devices: Mapping[str, Device], inputs: Mapping[str, tuple[int, int]]) -> list[Measurement]:
+def measurements(rows: Iterable[Row], devices: Mapping[str, Device], inputs: Inputs) -> list[Measurement]:
     """The table's rows as measurements; ``devices`` by the title of their section."""
     rows = list(rows)
     variants = _variants(rows, devices)
@@ -92,7 +94,7 @@ def _variants(rows: list[Row], devices: Mapping[str, Device]) -> list[str]:
     return [variant(row) for row in rows]
 
 
-def _measurement(row: Row, device: Device, variant: str, inputs: Mapping[str, tuple[int, int]]) -> Measurement:
+def _measurement(row: Row, device: Device, variant: str, inputs: Inputs) -> Measurement:
     network = row["network"].removesuffix("_int8")
     width, height = inputs[network]
     least, mean, greatest = (_seconds(row[f"time_{which}_ms"]) for which in ("min", "avg", "max"))
@@ -100,7 +102,7 @@ def _measurement(row: Row, device: Device, variant: str, inputs: Mapping[str, tu
     gpu, int8 = on_gpu(row, device), row["precision"] == "int8"
     notes = {
         INT8_ON_CPU: gpu and int8,
-        "the page prints gpu_device 0 and no GPU: taken as a run on the CPU": device.id in CPU_AFTER_ALL and row["gpu_device"] == "0",
+        GPU_UNNAMED: not gpu and int(row["gpu_device"]) >= 0,
         f"least time taken: greatest / least is {spread:.1f}": spread > SPREAD,
     }
     return Measurement(

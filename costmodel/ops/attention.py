@@ -108,9 +108,11 @@ def rotary_embedding(
 
 def rotated_size(x: Tensor, *, depth: Extent, width: int, tables: tuple[Tensor, Tensor]) -> Extent:
     """How many elements turn: the first ``width`` numbers of every head, all of them for 0."""
-    for table in tables:
-        same(table.dims[-1], (width or depth) // 2, "the width of the cosine or sine table and half the rotated depth")
-    return x.size // depth * (width or depth)
+    turned = width or depth
+    for columns in (table.dims[-1] for table in tables):
+        if isinstance(columns, int) and isinstance(turned, int) and columns != turned // 2:
+            raise MalformedModel(f"the cosine and sine tables have {columns} columns; half of {turned} numbers turn")
+    return x.size // depth * turned
 
 
 UPDATE_RULES = ("linear", "gated", "delta", "gated_delta")
@@ -126,8 +128,9 @@ def linear_attention(
     Token by token, as the recurrence states it: gates cost an exponential and a product per number of the state, delta
     rules a difference and a product per value, the scale one product per output.
     """
-    batch, heads, tokens, depth = split_heads(query, q_num_heads, "query")
+    batch, _, tokens, depth = split_heads(query, q_num_heads, "query")
     _, _, _, value_depth = split_heads(value, kv_num_heads, "value")
+    heads = max(q_num_heads, kv_num_heads)
     if update_rule not in UPDATE_RULES:
         raise MalformedModel(f"update_rule {update_rule!r} is none of {', '.join(UPDATE_RULES)}")
     gated, delta = "gated" in update_rule, "delta" in update_rule

@@ -33,36 +33,33 @@ class Cut(NamedTuple):
 
 
 def cut(extent: Extent, start: Extent, end: Extent, step: int = 1) -> Cut:
-    """What start:end:step takes of an axis (ONNX operators, Slice: ends are clamped to the axis).
+    """What start:end:step takes of an axis (ONNX operators, Slice: places beyond the axis are clamped to it).
 
     >>> from costmodel.dims import Dim
     >>> s = Dim.size("S")
-    >>> cut(s, 1, BEYOND).length, cut(s, -1, BEYOND).length, cut(512, 0, s).length, cut(10, -1, -BEYOND, -2).length
-    (Dim('S - 1'), 1, Dim('min(512, S)'), 5)
+    >>> cut(s, 1, BEYOND).length, cut(s, -2, BEYOND).length, cut(512, 0, s).length, cut(10, -1, -BEYOND, -2).length
+    (Dim('S - 1'), Dim('min(2, S)'), Dim('min(512, S)'), 5)
     """
     if step == 0:
         raise MalformedModel("a slice has step 0; it must go forwards or backwards")
-    if step > 0:
-        begin = _clamped(start, extent, 0, extent)
-        return Cut(begin, step, maximum(0, ceil_divide(_clamped(end, extent, 0, extent) - begin, step)))
-    begin = _clamped(start, extent, 0, extent - 1)
-    return Cut(begin, step, maximum(0, ceil_divide(begin - _clamped(end, extent, -1, extent - 1), -step)))
-
-
-def _clamped(place: Extent, extent: Extent, low: Extent, high: Extent) -> Extent:
-    if isinstance(place, int) and abs(place) >= BEYOND:
-        return high if place > 0 else low
-    return maximum(low, minimum(high, from_begin(place, extent)))
+    first, last = from_begin(start, extent), from_begin(end, extent)
+    if step < 0:
+        begin = maximum(0, minimum(extent - 1, first))
+        return Cut(begin, step, maximum(0, ceil_divide(begin - maximum(-1, minimum(extent - 1, last)), -step)))
+    room = minimum(extent, last, extent - first, last - first)  # min(extent, last) - max(0, first)
+    return Cut(maximum(0, minimum(extent, first)), step, ceil_divide(maximum(0, room), step))
 
 
 def from_begin(place: Extent, extent: Extent) -> Extent:
-    """A place on an axis counted from 0, where negative ones count from the end.
+    """A place on an axis counted from its begin; a negative one counts from the end, a huge one stays outside.
 
-    >>> from_begin(-1, 8)
-    7
+    >>> from_begin(-1, 8), from_begin(-BEYOND, 8)
+    (7, -1)
 
     An open place that may have either sign takes the extent times 1 if it is below 0, times 0 if not.
     """
+    if isinstance(place, int) and abs(place) >= BEYOND:
+        return extent if place > 0 else -1
     low, high = bounds(place)
     if low >= 0:
         return place

@@ -25,7 +25,9 @@ LABELS: Mapping[str, tuple[str, str]] = {
     "peak_memory_bytes": ("peak memory", "B"),
 }
 SHORT = ("macs", "flops", "params", "activation_bytes")
+SHORT_OPEN = ("macs", "params")  # formulas are long
 MOST_PROBLEMS = 8
+_BYTES = {"activation_bytes": "B"}
 
 
 def plain(extent: Extent, point: Mapping[str, Extent]) -> Plain:
@@ -97,7 +99,7 @@ def _parts(counts: Counts, point: Mapping[str, int], by: str) -> list[dict[str, 
         grouped = counts.by_op().items()
         return _by_macs([{"op": op, "layers": layers[op], **_plain_quantities(part, point)} for op, part in grouped])
     if by == "layer":
-        return [{"name": layer.name, "op": layer.op, **_plain_quantities(layer.quantities, point)} for layer in counts.by_layer()]
+        return [{"name": part.name, "op": part.op, **_plain_quantities(part.quantities, point)} for part in counts.by_layer()]
     return []
 
 
@@ -121,15 +123,14 @@ def _exact(value: Plain) -> str:
 
 def _parts_grid(parts: Sequence[Mapping[str, Any]], totals: Mapping[str, Plain]) -> Grid:
     keys = [key for key in parts[0] if key not in QUANTITIES] if parts else ["op"]
-    is_open = any(isinstance(part[name], str) for part in parts for name in SHORT)
-    mark = "" if is_open else ">"
-    header = [f">{key}" if key == "layers" else key for key in keys] + [mark + LABELS[name][0] for name in SHORT]
-    rows = [[str(part[key]) for key in keys] + [readable(part[name], LABELS[name][1]) for name in SHORT] for part in parts]
-    if not is_open and totals["macs"]:
-        header.insert(len(keys) + 1, ">share")
-        for row, part in zip(rows, parts, strict=True):
-            row.insert(len(keys) + 1, f"{part['macs'] / int(totals['macs']):.1%}")
-    return Grid(header, rows)
+    is_open = any(isinstance(value, str) for value in totals.values())
+    names, mark = (SHORT_OPEN, "") if is_open else (SHORT, ">")
+    header = [f">{key}" if key == "layers" else key for key in keys] + [mark + LABELS[name][0] for name in names]
+    rows = [[str(part[key]) for key in keys] + [readable(part[name], _BYTES.get(name, "")) for name in names] for part in parts]
+    if is_open or not totals["macs"]:
+        return Grid(header, rows)
+    shares = [f"{part['macs'] / int(totals['macs']):.1%}" for part in parts]
+    return Grid([*header, ">of MACs"], [[*row, share] for row, share in zip(rows, shares, strict=True)])
 
 
 def _problems(problems: Sequence[str]) -> list[str]:
@@ -155,8 +156,9 @@ def memory_report(memory: Memory, plan: MemoryPlan, point: Mapping[str, int]) ->
     def text() -> list[str | Grid]:
         rows = [(label, _exact(sums[name]), show(sums[name], "B")) for name, label in MEMORY_LABELS.items()]
         alive = [(tensor, f"{nbytes:,}", show(nbytes, "B")) for tensor, nbytes in plan.holders]
+        order = _ORDERS.get(plan_order := memory.order, plan_order)
         return [
-            f"{titled(memory.network.name, point)}: planner {plan.planner}, layers in {_ORDERS.get(memory.order, memory.order)} order",
+            f"{titled(memory.network.name, point)}: planner {plan.planner}, layers in {order} order",
             Grid(("", ">bytes", ">about"), rows),
             f"Alive while {plan.at_layer} runs, where the live bytes peak:",
             Grid(("tensor", ">bytes", ">about"), alive),

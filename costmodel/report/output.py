@@ -29,7 +29,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A result, ready to be shown: ``data`` as JSON, ``rows`` as CSV, ``text`` for people, made only when it is asked for."""
+    """A result, ready to be shown: ``data`` as JSON, ``rows`` as CSV, ``text`` for people, made only when asked for."""
 
     data: Any
     rows: Sequence[Mapping[str, Any]]
@@ -76,11 +76,19 @@ def _print_text(parts: Iterable[str | Grid]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    for part in parts:
-        if isinstance(part, Grid):
-            console.print(_table(part))
-        else:
-            console.print(part, markup=False, emoji=False)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(_table(part) if isinstance(part, Grid) else part, markup=False, emoji=False)
+    sys.stdout.writelines(f"{line}\n" for line in _tidied(captured.get().splitlines()))
+
+
+def _tidied(lines: Iterable[str]) -> Iterator[str]:
+    """Lines without blanks at their ends; one blank line where there were several, none at the end."""
+    is_gap = False
+    for line in map(str.rstrip, lines):
+        if line:
+            yield from ("", line) if is_gap else (line,)
+        is_gap = not line
 
 
 def _table(grid: Grid) -> Table:
@@ -126,7 +134,7 @@ def one_line(message: str) -> str:
 def working(task: str) -> Iterator[Callable[[str], None]]:
     """Show on a terminal what long work is busy with; gives a function that tells the current step."""
     if not sys.stderr.isatty():
-        yield lambda step: None
+        yield lambda _: None
         return
     from rich.console import Console
 

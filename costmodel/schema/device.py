@@ -123,8 +123,9 @@ class Device(Record):
 def read_devices(path: str | Path) -> list[Device]:
     """The devices of one TOML file.
 
-    >>> [device.clusters[0].core for device in read_devices(data_folder("calibration") / "devices" / "raspberry-pi.toml")][:2]
-    ['cortex-a53', 'cortex-a72']
+    >>> boards = read_devices(data_folder("calibration") / "devices" / "raspberry-pi.toml")
+    >>> boards[1].id, boards[1].clusters[0].core
+    ('raspberry-pi-4b', 'cortex-a72')
 
     Raises InvalidDevice with the file, the device, the key and the rule that it breaks.
     """
@@ -198,7 +199,7 @@ def _by_id(found: Iterable[Device]) -> dict[str, Device]:
     for device in found:
         for name in device.names:
             if name in owners:
-                raise InvalidDevice(f"{name!r} names both {owners[name]!r} and {device.id!r}; an id or alias names one device")
+                raise InvalidDevice(f"{name!r} names both {owners[name]!r} and {device.id!r}; take it away from one")
             owners[name] = device.id
         by_id[device.id] = device
     return by_id

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 from pydantic import (
-    AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator,
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
 )  # fmt: skip
 from pydantic_core import PydanticCustomError
 
@@ -53,18 +60,19 @@ ENERGY_SCOPES: Mapping[str, str] = {
     "core": "the rail of the CPU cores",
     "gpu": "the rail of the GPU, or the card by its own sensor",
 }
-_ENERGY_SCOPES = {**ENERGY_SCOPES, **{f"{scope}-net": f"{told}, idle power subtracted" for scope, told in ENERGY_SCOPES.items()}}
+_ENERGY_SCOPES = {**ENERGY_SCOPES, **{f"{scope}-net": f"{told}, less idle power" for scope, told in ENERGY_SCOPES.items()}}
 
 SHOWN_PROBLEMS = 10
 _SIZE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([1-9][0-9]*)")
-_TIMES = {"s": "keep the values", "sec": "keep the values", "ms": "divide by 1000", "us": "divide by 1e6", "ns": "divide by 1e9"}
+_KEEP, _MILLI, _MICRO, _KILO = "keep the values", "divide by 1000", "divide by 1e6", "multiply by 1000"
+_TIMES = {"s": _KEEP, "sec": _KEEP, "ms": _MILLI, "us": _MICRO, "ns": "divide by 1e9"}
 # columns of other tables, by quantity: our name, and for each unit what to do with the values
 _OTHER_UNITS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "time": ("time{}_s", _TIMES),
     "latency": ("time{}_s", _TIMES),
     "duration": ("time{}_s", _TIMES),
-    "energy": ("energy_j", {"mj": "divide by 1000", "uj": "divide by 1e6", "kj": "multiply by 1000", "wh": "multiply by 3600"}),
-    "power": ("power_w", {"mw": "divide by 1000", "kw": "multiply by 1000"}),
+    "energy": ("energy_j", {"mj": _MILLI, "uj": _MICRO, "kj": _KILO, "wh": "multiply by 3600"}),
+    "power": ("power_w", {"mw": _MILLI, "kw": _KILO}),
 }
 # what must not exceed what, where both are known
 _ORDERED = (
@@ -183,9 +191,9 @@ class Measurement(BaseModel):
             raise _problem("time_s", None, "a row needs time_s, energy_j or power_w; fill one in or drop the row")
         metered = self.energy_j is not None or self.power_w is not None
         if metered and self.energy_scope is None:
-            raise _problem("energy_scope", None, f"energy and power need their scope; write one of {', '.join(_ENERGY_SCOPES)}")
+            raise _problem("energy_scope", None, f"empty beside energy or power; write one of {', '.join(_ENERGY_SCOPES)}")
         if self.energy_scope is not None and not metered:
-            raise _problem("energy_scope", self.energy_scope, "there is no energy_j or power_w; fill one in or clear the cell")
+            raise _problem("energy_scope", self.energy_scope, "no energy_j or power_w beside it; fill one in or clear this")
         return self
 
 

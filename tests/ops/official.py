@@ -73,11 +73,10 @@ def executed(op: str, *inputs: Any, opset: int, n_outputs: int = 1, domain: str 
 def differences(op: str, inputs: tuple[Any, ...], *, names: Mapping[int, str] | None = None, **node: Any) -> list[str]:
     """Where the rule and ONNX Runtime differ in dtype, shape or known value.
 
-    ``names`` opens the extents of the first input that have these numbers; they are bound again to compare.
+    ``names`` opens the extents of floating-point inputs that have these numbers; they are bound again to compare.
     """
     expected = executed(op, *inputs, **node)
-    first, *others = inputs
-    cost = run(op, tensor_of(first, named=names), *map(tensor_of, others), **node)
+    cost = run(op, *(tensor_of(x, named=names if np.asarray(x).dtype.kind == "f" else None) for x in inputs), **node)
     sizes = {name: extent for extent, name in (names or {}).items()}
     return [text for y, real in zip(cost.outputs, expected, strict=False) for text in _compared(y, np.asarray(real), sizes)]
 
@@ -145,18 +144,20 @@ def _faults(y: Tensor, info: onnx.ValueInfoProto, real: Any, *, exact: bool) -> 
     dtype = dtype_numbered(info.type.tensor_type.elem_type)
     if y.dtype != dtype:
         yield f"{info.name} is {y.dtype}, not {dtype}"
-    if y.shape is None or len(y.shape) != real.ndim:
-        yield f"{info.name} has shape {y.shape}, not {real.shape}"
-    elif not all(_possible(extent, number, exact=exact) for extent, number in zip(y.shape, real.shape, strict=True)):
+    if y.shape is None or not _possible(y.shape, real.shape, exact=exact):
         yield f"{info.name} has shape {y.shape}, not {real.shape}"
     elif y.value is not None and real.dtype.kind in "biuf":
         got = np.array([number if e is None else e for e, number in zip(y.value, real.ravel(), strict=True)], dtype=float)
-        if not np.allclose(got, real.ravel().astype(float), rtol=1e-5):
+        if not np.allclose(got, real.ravel().astype(float), rtol=1e-5, equal_nan=True):
             yield f"{info.name} has the value {y.value}, not {real.ravel().tolist()}"
 
 
-def _possible(extent: Any, number: int, *, exact: bool) -> bool:
-    if isinstance(extent, int):
-        return extent == number
-    low, high = bounds(extent)
-    return not exact and low <= max(number, 1) and number <= high
+def _possible(shape: Any, real: tuple[int, ...], *, exact: bool) -> bool:
+    return len(shape) == len(real) and all(
+        extent == number if isinstance(extent, int) else not exact and _within(number, *bounds(extent))
+        for extent, number in zip(shape, real, strict=True)
+    )
+
+
+def _within(number: int, low: float, high: float) -> bool:
+    return low <= max(number, 1) and number <= high

@@ -1,12 +1,12 @@
 """Models of one node: ONNX Runtime runs them, the rules derive them, and the two are compared.
 
-Every check is made twice: with the extents as numbers, and with every extent of every input as a size of its own, bound
-again to compare. A table's line is the op, its inputs and its attributes.
+Every check is made twice: with the extents as numbers, and with a size for each number among the extents (5 becomes
+``n5`` wherever it stands), bound again to compare. A table's line is the op, its inputs and its attributes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,17 +50,24 @@ def stored(value: Any, dtype: Any = np.int64) -> Stored:
     return Stored(np.asarray(value, dtype))
 
 
-def model_of(op: str, *inputs: Any, outputs: int = 1, domain: str = "", opset: int = 1, **attributes: Any) -> onnx.ModelProto:
-    """A model of one node; an input is an array that is fed, a Stored one, or None where it is left out."""
+def model_of(
+    op: str, *inputs: Any, outputs: int | Sequence[int] = 1, domain: str = "", opset: int = 1, **attributes: Any
+) -> onnx.ModelProto:
+    """A model of one node; an input is an array that is fed, a Stored one, or None where it is left out.
+
+    ``outputs``: how many, or the positions of those that are wanted.
+    """
+    wanted = range(outputs) if isinstance(outputs, int) else outputs
+    results = [f"y{i}" if i in wanted else "" for i in range(max(wanted) + 1)]
     names = ["" if given is None else f"x{i}" for i, given in enumerate(inputs)]
     fed = {n: a for n, a in zip(names, inputs, strict=True) if n and not isinstance(a, Stored)}
     kept = {n: a.array for n, a in zip(names, inputs, strict=True) if isinstance(a, Stored)}
-    node = helper.make_node(op, names, [f"y{i}" for i in range(outputs)], name="node", domain=domain, **attributes)
+    node = helper.make_node(op, names, results, name="node", domain=domain, **attributes)
     graph = helper.make_graph(
         [node],
         "one",
         [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in fed.items()],
-        [onnx.ValueInfoProto(name=name) for name in node.output],
+        [onnx.ValueInfoProto(name=name) for name in node.output if name],
         [numpy_helper.from_array(array, name) for name, array in kept.items()],
     )
     imports = [helper.make_opsetid("", opset if not domain else 21)]
@@ -83,14 +90,14 @@ def feeds_of(inputs: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def opened(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, int]]:
-    """The model with a size for every extent of every input, and what binds them."""
+    """The model with a size in place of every number above 1 among its inputs' extents, and what binds them."""
     free = onnx.ModelProto()
     free.CopyFrom(model)
     sizes = {}
-    for info in free.graph.input:
-        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
-            sizes[f"{info.name}_{axis}"] = dim.dim_value
-            dim.dim_param = f"{info.name}_{axis}"
+    for dim in (dim for info in free.graph.input for dim in info.type.tensor_type.shape.dim):
+        if dim.dim_value > 1:
+            sizes[f"n{dim.dim_value}"] = dim.dim_value
+            dim.dim_param = f"n{dim.dim_value}"
     return free, sizes
 
 

@@ -17,6 +17,7 @@ from costmodel.schema.device import KINDS, Device, devices, find_device, load_de
 from costmodel.schema.measurement import load_measurements
 
 SOURCE = "ncnn-benchmark"
+COLUMNS = ("isa", "cpu_core", "soc_or_gpu", "soc")
 GOOD = 'id = "a-board"\ntitle = "A Board"\nkind = "cpu-board"\nsource = "datasheet"\n'
 
 
@@ -48,9 +49,9 @@ def test_every_kind_is_accepted(tmp_path: Path, kind: str) -> None:
         ("[[device]]\n" + GOOD.replace("cpu-board", "laptop"), "no such kind"),
         ("[[device]]\n" + GOOD.replace("cpu-board", "fone"), "did you mean 'phone'?"),
         (f"[[device]]\n{GOOD}ram = 4", "ram: Extra inputs are not permitted"),
-        (f"[[device]]\n{GOOD}clusters = [{{ core = 'cortex-a72', count = 0 }}]", "clusters.0.count: Input should be greater than"),
-        (f"[[device]]\n{GOOD}clusters = [{{ core = 'cortex-a72', clock_hz = '1.8 GHz' }}]", "clusters.0.clock_hz: Input should be"),
-        (f"[[device]]\n{GOOD}clusters = [{{ core = 'cortex-a72', clock_hz = inf }}]", "clusters.0.clock_hz: Input should be a finite"),
+        (f"[[device]]\n{GOOD}clusters = [{{ core = 'a72', count = 0 }}]", "clusters.0.count: Input should be greater than"),
+        (f"[[device]]\n{GOOD}clusters = [{{ core = 'a72', clock_hz = '1.8 GHz' }}]", "clusters.0.clock_hz: Input should be"),
+        (f"[[device]]\n{GOOD}clusters = [{{ core = 'a72', clock_hz = inf }}]", "0.clock_hz: Input should be a finite"),
         (f"[[device]]\n{GOOD}clusters = [{{ count = 4 }}]", "clusters.0.core: Field required"),
         (f"[[device]]\n{GOOD}memory_bytes = -1", "memory_bytes: Input should be greater than"),
     ],
@@ -63,7 +64,7 @@ def test_a_bad_file_is_told(tmp_path: Path, text: str, told: str) -> None:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidDevice, match="none.toml: cannot be read"):
+    with pytest.raises(InvalidDevice, match=r"none\.toml: cannot be read"):
         read_devices(tmp_path / "none.toml")
 
 
@@ -98,7 +99,10 @@ def test_devices_answer_to_what_people_call_them(name: str, device: str) -> None
     assert find_device(name).id == device
 
 
-@pytest.mark.parametrize(("wrong", "meant"), [("raspbery-pi-4", "raspberry-pi-4"), ("jetson-nona", "jetson-nano"), ("rtx3091", "rtx3090")])
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [("raspbery-pi-4", "raspberry-pi-4"), ("jetson-nona", "jetson-nano"), ("rtx3091", "rtx3090")],
+)
 def test_an_unknown_device_is_answered_with_the_nearest(wrong: str, meant: str) -> None:
     with pytest.raises(UnknownDevice, match=f"no device '{wrong}'; did you mean .*'{meant}'.*add-a-device"):
         find_device(wrong)
@@ -128,7 +132,7 @@ def listed(shared: Path) -> dict[str, dict[str, set[str]]]:
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     with gzip.open(shared / "data" / "ncnn_benchmark.csv.gz", "rt", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            for column in ("isa", "cpu_core", "soc_or_gpu", "soc"):
+            for column in COLUMNS:
                 found[row["device"]][column] |= {row[column]} - {""}
     return found
 
@@ -150,7 +154,8 @@ def words(text: str) -> str:
 
 def numbers(text: str) -> set[float]:
     """Every number of a title, in digits or as a word."""
-    return {float(digits) for digits in re.findall(r"\d+(?:\.\d+)?", text)} | {WORDS[word] for word in words(text).split() if word in WORDS}
+    digits = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)}
+    return digits | {WORDS[word] for word in words(text).split() if word in WORDS}
 
 
 def stated(device: Device) -> list[tuple[str, set[float]]]:
@@ -172,7 +177,7 @@ def test_the_facts_of_a_device_are_those_of_its_titles(device: Device, listed: d
     titles = device.listed_as[SOURCE]
     known = numbers(" ".join(titles))
     assert [fact for fact in stated(device) if not fact[1] & known] == []
-    columns = {name: {value for title in titles for value in listed[title][name]} for name in ("isa", "cpu_core", "soc_or_gpu", "soc")}
+    columns = {name: {value for title in titles for value in listed[title][name]} for name in COLUMNS}
     assert device.isa is None or {device.isa} == columns["isa"]
     chips = words(" ".join([*columns["soc"], *titles])).split()
     assert [word for word in words(device.soc or "").split() if re.search(r"\d", word) and word not in chips] == []
@@ -180,13 +185,15 @@ def test_the_facts_of_a_device_are_those_of_its_titles(device: Device, listed: d
     assert [cluster.core for cluster in device.clusters if not named(cluster.core, labels)] == []
     gpus = words(" ".join([*columns["soc_or_gpu"], *titles]))
     assert [gpu.name for gpu in device.gpus if words(gpu.name) not in gpus] == []
-    assert [gpu.id for gpu in device.gpus if not {gpu.chip, gpu.architecture} - {None} <= set(re.split(r"[^A-Za-z0-9]+", " ".join(titles)))] == []
+    makes = {make for gpu in device.gpus for make in (gpu.chip, gpu.architecture) if make}
+    assert {make for make in makes if words(make) not in words(" ".join(titles)).split()} == set()
 
 
 def named(core: str, labels: str) -> bool:
     """Whether a core's name stands in a title or label, perhaps short ('A55') or as the titles spell it ('Kyro')."""
     name = core.replace("-", " ?")
-    return any(re.search(rf"\b{form}\b", labels) for form in (name, name.removeprefix("cortex ?"), name.replace("kryo", "kyro")))
+    forms = name, name.removeprefix("cortex ?"), name.replace("kryo", "kyro")
+    return any(re.search(rf"\b{form}\b", labels) for form in forms)
 
 
 def test_the_check_of_facts_can_fail(listed: dict[str, dict[str, set[str]]]) -> None:

@@ -1,4 +1,4 @@
-"""Tables of measurements: what is refused and how it is told, the way there and back, the shipped rows against their source."""
+"""Tables of measurements: what is refused and how it is told, there and back, the shipped rows against their source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from costmodel.errors import InvalidMeasurement
 from costmodel.schema.device import load_devices
 from costmodel.schema.measurement import (
-    COLUMNS, ENERGY_SCOPES, PRECISIONS, SCOPES, TASKS, Measurement, load_measurements, parse_sizes, read_measurements,
+    COLUMNS,
+    ENERGY_SCOPES,
+    PRECISIONS,
+    SCOPES,
+    TASKS,
+    Measurement,
+    load_measurements,
+    parse_sizes,
+    read_measurements,
     write_measurements,
 )  # fmt: skip
 
@@ -30,8 +38,8 @@ HEADER = (
     "energy_scope,source,licence"
 )
 GOOD = {
-    "device": "a-board", "runtime": "ncnn", "precision": "fp32", "variant": "t4", "network": "resnet50", "sizes": "N=1;H=224;W=224",
-    "time_s": "0.3", "source": "me", "licence": "CC0-1.0",
+    "device": "a-board", "runtime": "ncnn", "precision": "fp32", "variant": "t4", "network": "resnet50",
+    "sizes": "N=1;H=224;W=224", "time_s": "0.3", "source": "me", "licence": "CC0-1.0",
 }  # fmt: skip
 
 
@@ -53,7 +61,8 @@ def refusal(source: io.StringIO | Path) -> str:
 def test_a_good_row() -> None:
     (row,) = read_measurements(table({}))
     assert row.profile == "a-board/ncnn/fp32/t4"
-    assert (row.network, row.sizes, row.time_s, row.task, row.scope) == ("resnet50", {"N": 1, "H": 224, "W": 224}, 0.3, "inference", "network")
+    assert (row.network, row.sizes, row.time_s) == ("resnet50", {"N": 1, "H": 224, "W": 224}, 0.3)
+    assert (row.task, row.scope) == ("inference", "network")
     assert (row.energy_j, row.runs, row.suspect, row.note) == (None, None, "", "")
 
 
@@ -68,9 +77,9 @@ def test_a_good_row() -> None:
         ({"time_s": ""}, "column 'time_s': a row needs time_s, energy_j or power_w; fill one in or drop the row"),
         ({"energy_j": "-1", "energy_scope": "wall"}, "column 'energy_j': '-1': must be above zero"),
         ({"power_w": "0", "energy_scope": "wall"}, "column 'power_w': '0': must be above zero"),
-        ({"energy_j": "1"}, "column 'energy_scope': energy and power need their scope; write one of wall, board, chip, core, gpu, wall-net"),
-        ({"power_w": "5"}, "column 'energy_scope': energy and power need their scope"),
-        ({"energy_scope": "wall"}, "column 'energy_scope': 'wall': there is no energy_j or power_w; fill one in or clear the cell"),
+        ({"energy_j": "1"}, "column 'energy_scope': empty beside energy or power; write one of wall, board, chip, core"),
+        ({"power_w": "5"}, "column 'energy_scope': empty beside energy or power"),
+        ({"energy_scope": "wall"}, "column 'energy_scope': 'wall': no energy_j or power_w beside it; fill one in or clear"),
         ({"energy_j": "1", "energy_scope": "plug"}, "column 'energy_scope': 'plug': unknown; write one of wall, board"),
         ({"runs": "0"}, "column 'runs': '0': too small"),
         ({"runs": "2.5"}, "column 'runs': '2.5': no whole number"),
@@ -90,7 +99,10 @@ def test_a_good_row() -> None:
         ({"time_max_s": "0.29"}, "column 'time_s': 0.3: above time_max_s, which is 0.29"),
         ({"time_min_s": "0.2", "time_mean_s": "0.19"}, "column 'time_min_s': 0.2: above time_mean_s, which is 0.19"),
         ({"time_mean_s": "0.5", "time_max_s": "0.4"}, "column 'time_mean_s': 0.5: above time_max_s, which is 0.4"),
-        ({"time_s": "", "energy_j": "1", "energy_scope": "gpu", "time_min_s": "2", "time_max_s": "1"}, "above time_max_s, which is 1.0"),
+        (
+            {"time_s": "", "energy_j": "1", "energy_scope": "gpu", "time_min_s": "2", "time_max_s": "1"},
+            "column 'time_min_s': 2.0: above time_max_s, which is 1.0",
+        ),
     ],
 )  # fmt: skip
 def test_a_bad_cell_is_told_with_its_row_and_column(cells: dict[str, str], told: str) -> None:
@@ -102,14 +114,16 @@ def test_a_bad_cell_is_told_with_its_row_and_column(cells: dict[str, str], told:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("time_s", "time_ms"), "column 'time_ms' is unknown, columns are in SI units; divide by 1000 and rename it 'time_s'"),
-        (("time_min_s", "time_min_ms"), "'time_min_ms' is unknown, columns are in SI units; divide by 1000 and rename it 'time_min_s'"),
+        (("time_s", "time_ms"), "'time_ms' is unknown, columns are in SI units; divide by 1000 and rename it 'time_s'"),
+        (("time_min_s", "time_min_ms"), "'time_min_ms' is unknown, columns are in SI units; divide by 1000 and"),
+        (("time_min_s", "time_min_ms"), "and rename it 'time_min_s'"),
+        (("energy_j", "energy_mj"), "and rename it 'energy_j'"),
         (("time_s", "latency_us"), "'latency_us' is unknown, columns are in SI units; divide by 1e6 and rename it 'time_s'"),
         (("time_s", "latency_s"), "'latency_s' is unknown, columns are in SI units; keep the values and rename it 'time_s'"),
-        (("energy_j", "energy_mj"), "'energy_mj' is unknown, columns are in SI units; divide by 1000 and rename it 'energy_j'"),
+        (("energy_j", "energy_mj"), "'energy_mj' is unknown, columns are in SI units; divide by 1000 and"),
         (("power_w", "power_mW"), "'power_mW' is unknown, columns are in SI units; divide by 1000 and rename it 'power_w'"),
         (("time_min_s", "time_min"), "column 'time_min' is unknown; did you mean 'time_min_s'"),
-        (("licence", "license"), "column 'license' is unknown; did you mean 'licence'?"),
+        (("licence", "license"), "column 'license' is unknown; did you mean 'licence'"),
         (("licence", "license"), "column 'licence' is missing; add it"),
         (("device,", ""), "column 'device' is missing; add it"),
         (("energy_j", "time_s"), "column 'time_s' appears twice; drop one"),
@@ -165,8 +179,8 @@ def test_two_problems_of_one_row_are_both_told() -> None:
 
 
 def test_blank_lines_are_skipped_but_counted() -> None:
-    text = table({}, {"time_s": "-1", "network": "b"}).getvalue().replace("\r\n", "\n").replace("\na-board", "\n\n,,\na-board", 1)
-    assert "row 5, column 'time_s'" in refusal(io.StringIO(text))
+    header, good, bad = table({}, {"time_s": "-1", "network": "b"}).getvalue().splitlines()
+    assert "row 5, column 'time_s'" in refusal(io.StringIO("\n".join([header, "", ",,", good, bad])))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +212,10 @@ def test_a_spreadsheets_byte_order_mark_is_no_matter(tmp_path: Path) -> None:
 # there and back
 
 ids = st.from_regex(r"[a-z0-9][a-z0-9.+_-]{0,8}", fullmatch=True)
-lines = st.text(max_size=12).map(str.strip).filter(str.isprintable)
+printable = st.characters(categories=("L", "N", "P", "S"), include_characters=" ")
+lines = st.text(printable, max_size=12).map(str.strip)
+named = st.text(printable, min_size=1, max_size=12).map(lambda text: text.strip() or "x")
+size_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,3}", fullmatch=True)
 amounts = st.floats(min_value=0, exclude_min=True, allow_nan=False, allow_infinity=False)
 times = st.lists(amounts, min_size=3, max_size=3).map(sorted)
 
@@ -209,17 +226,17 @@ def measurements(draw: st.DrawFn) -> Measurement:
     energy = draw(st.none() | amounts)
     return Measurement(
         device=draw(ids), runtime=draw(ids), precision=draw(st.sampled_from(sorted(PRECISIONS))), variant=draw(ids),
-        network=draw(lines.filter(bool)), task=draw(st.sampled_from(sorted(TASKS))), scope=draw(st.sampled_from(sorted(SCOPES))),
-        sizes=draw(st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,3}", fullmatch=True), st.integers(1, 10**9), max_size=3)),
+        network=draw(named), sizes=draw(st.dictionaries(size_names, st.integers(1, 10**9), max_size=3)),
+        task=draw(st.sampled_from(sorted(TASKS))), scope=draw(st.sampled_from(sorted(SCOPES))),
         time_s=mean, time_min_s=draw(st.sampled_from([least, None])), time_max_s=draw(st.sampled_from([greatest, None])),
         time_std_s=draw(st.none() | st.just(0.0) | amounts), runs=draw(st.none() | st.integers(1, 10**6)),
         energy_j=energy, energy_scope=draw(st.sampled_from(["wall", "gpu-net"])) if energy else None,
-        source=draw(lines.filter(bool)), licence=draw(lines.filter(bool)), suspect=draw(lines), note=draw(lines),
+        source=draw(named), licence=draw(named), suspect=draw(lines), note=draw(lines),
     )  # fmt: skip
 
 
 @given(st.lists(measurements(), max_size=5, unique_by=lambda row: row.key))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, rows: list[Measurement]) -> None:
     path = tmp_path_factory.getbasetemp() / "there-and-back.csv"
     write_measurements(path, rows)
@@ -237,7 +254,7 @@ def test_columns_that_nobody_fills_are_left_out(tmp_path: Path) -> None:
 def test_a_default_is_spelt_out_beside_other_values(tmp_path: Path) -> None:
     path = tmp_path / "tasks.csv"
     write_measurements(path, read_measurements(table({}, {"task": "training"})))
-    assert [row["task"] for row in csv.DictReader(path.open())] == ["inference", "training"]
+    assert [row["task"] for row in csv.DictReader(path.read_text().splitlines())] == ["inference", "training"]
 
 
 def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
@@ -250,6 +267,20 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         write_measurements(path, rows())  # type: ignore[arg-type]
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.csv"]
+    assert path.read_text() == "old"
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "kept.csv"
+    path.write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_measurements(path, read_measurements(table({})))
     assert [file.name for file in tmp_path.iterdir()] == ["kept.csv"]
     assert path.read_text() == "old"
 
@@ -276,6 +307,10 @@ def ncnn() -> list[Measurement]:
 
 def titles() -> dict[str, str]:
     return {title: device.id for device in load_devices().values() for title in device.listed_as.get("ncnn-benchmark", ())}
+
+
+def of(row: dict[str, str], columns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(row[column] for column in columns)
 
 
 CONFIGURATION = ("threads", "powersave", "gpu_device", "run", "build_note")
@@ -314,20 +349,21 @@ VARIANTS = [
 def test_a_configuration_of_the_page_is_a_profile(
     published: list[dict[str, str]], title: str, configuration: tuple[str, ...], device: str, precision: str, variant: str
 ) -> None:
-    on_page = [row for row in published if row["device"].startswith(title) and tuple(row[c] for c in CONFIGURATION) == configuration]
+    on_page = [row for row in published if row["device"].startswith(title) and of(row, CONFIGURATION) == configuration]
     for called, wanted in (("default", precision), ("int8", "int8")):
-        expected = {row["network"].removesuffix("_int8"): float(row["time_avg_ms"]) for row in on_page if row["precision"] == called}
+        lines = [row for row in on_page if row["precision"] == called]
+        expected = {row["network"].removesuffix("_int8"): float(row["time_avg_ms"]) / 1000 for row in lines}
         rows = [row for row in ncnn() if row.profile == f"{device}/ncnn/{wanted}/{variant}"]
-        assert {row.network: row.time_mean_s for row in rows} == pytest.approx({name: ms / 1e3 for name, ms in expected.items()}, rel=1e-12)
-        assert len(rows) == len(expected)
+        assert {row.network: row.time_mean_s for row in rows} == pytest.approx(expected, rel=1e-12)
+        assert len(rows) == len(lines)
 
 
 def test_every_line_of_the_page_is_here_once(published: list[dict[str, str]]) -> None:
     device_of = titles()
     expected = Counter(
         (
-            device_of[row["device"]], row["network"].removesuffix("_int8"), row["precision"] == "int8", int(row["loop_count"]),
-            *(round(float(row[f"time_{which}_ms"]) * 1000) for which in ("min", "avg", "max")),
+            device_of[row["device"]], row["network"].removesuffix("_int8"), row["precision"] == "int8",
+            int(row["loop_count"]), *(round(float(row[f"time_{which}_ms"]) * 1000) for which in ("min", "avg", "max")),
         )
         for row in published
     )  # fmt: skip
@@ -343,7 +379,7 @@ def test_every_line_of_the_page_is_here_once(published: list[dict[str, str]]) ->
 
 def test_configurations_have_as_many_rows_as_on_the_page(published: list[dict[str, str]]) -> None:
     device_of = titles()
-    configurations = Counter((*(row[c] for c in CONFIGURATION), row["device"], row["precision"]) for row in published)
+    configurations = Counter(of(row, (*CONFIGURATION, "device", "precision")) for row in published)
     repeats = {("4", "2", "-1", "0", ""): 2}  # the page prints this run of Loongson 3A4000 twice
     expected: Counter[tuple[str, int]] = Counter()
     for (*configuration, title, _), rows in configurations.items():
@@ -363,9 +399,9 @@ def test_the_least_time_is_fitted_where_runs_differ_much(published: list[dict[st
 
 def test_the_inputs_are_those_of_the_networks(shared: Path) -> None:
     with (shared / "data" / "ncnn_networks.csv").open(encoding="utf-8") as file:
-        inputs = {row["network"]: {"N": 1, "H": int(row["input_h"]), "W": int(row["input_w"])} for row in csv.DictReader(file)}
-    inputs["mobilenet_yolov3"] = {"N": 1, "H": 416, "W": 416}
-    assert [row for row in ncnn() if dict(row.sizes) != inputs[row.network]] == []
+        inputs = {row["network"]: (1, int(row["input_h"]), int(row["input_w"])) for row in csv.DictReader(file)}
+    inputs["mobilenet_yolov3"] = 1, 416, 416
+    assert [row for row in ncnn() if tuple(row.sizes[name] for name in "NHW") != inputs[row.network]] == []
 
 
 def test_half_precision_is_what_the_core_has(published: list[dict[str, str]]) -> None:
@@ -384,7 +420,7 @@ def test_int8_on_vulkan_is_told_to_be_the_cpu() -> None:
     assert all("on the host's CPU" in row.note for row in rows)
     on_gpu = {row.network: row.time_s for row in rows if row.device == "jetson-nano" and row.variant == "vulkan-t4"}
     on_cpu = {row.network: row.time_s for row in ncnn() if row.profile == "jetson-nano/ncnn/int8/t4"}
-    assert on_gpu == pytest.approx(on_cpu, rel=0.05)
+    assert on_gpu == pytest.approx(on_cpu, rel=0.1)
 
 
 def test_suspect_rows_are_few_and_faster_than_their_twin() -> None:
@@ -444,5 +480,5 @@ def test_the_mistakes_on_the_page_are_told_as_it_says(tmp_path: Path, monkeypatc
 
 
 def test_the_page_names_every_column_and_word() -> None:
-    named = set(re.findall(r"`([^`]+)`", DOCS.read_text(encoding="utf-8")))
+    named = set(re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", DOCS.read_text(encoding="utf-8"), flags=re.M | re.S)))
     assert {*COLUMNS, *PRECISIONS, *TASKS, *SCOPES, *ENERGY_SCOPES} <= named

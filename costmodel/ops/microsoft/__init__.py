@@ -3,6 +3,7 @@
 from costmodel.ops.microsoft import (  # noqa: F401
     activations,
     attention,
+    branches,
     convolution,
     experts,
     generation,

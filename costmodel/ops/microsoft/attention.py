@@ -5,7 +5,7 @@ Scores count for every pair of positions, also where a mask, a window or a block
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costmodel.dims import Extent, maximum
 from costmodel.errors import MalformedModel, UnsupportedOp
@@ -410,6 +410,21 @@ def longformer_attention(x, weight, bias, mask, global_weight, global_bias, glob
         not_learnable=(3, 6),
         bounds=unknown.bounds,
     )
+
+
+@microsoft("QOrderedLongformerAttention")
+def quantized_ordered_longformer_attention(
+    x, scale_input, weight, scale_weight, bias, scale_bias, scale_qkv_gemm, mask, global_weight, scale_global_weight,
+    global_bias, scale_global_gemm, global_, scale_output, *, num_heads, order_global_weight, order_input, order_output,
+    order_weight, window, name,
+):  # fmt: skip
+    """As LongformerAttention; one product more per projected number and output, to scale it."""
+    plain = longformer_attention(
+        x, weight, bias, mask, global_weight, global_bias, global_, num_heads=num_heads, window=window, name=name
+    )
+    batch, length, _ = x.dims
+    scaled = batch * length * (bias.size + global_bias.size) + x.size
+    return replace(plain, other_flops=plain.other_flops + scaled, not_learnable=(1, 3, 5, 6, 7, 9, 11, 12, 13))
 
 
 @microsoft("LinearAttention")

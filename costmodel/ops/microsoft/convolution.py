@@ -119,7 +119,8 @@ def causal_conv_with_state(
     length = (taps - 1) * dilation
     if channels_last:
         _, *features = rest
-        same(product(features), channels, "channels of the weight and of the input")
+        if len(features) == 1:
+            same(features[0], channels, "channels of the weight and of the input")
         state = (batch, length, *features)
     else:
         *before, _ = rest

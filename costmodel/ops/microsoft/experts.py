@@ -52,7 +52,7 @@ def experts_cost(
 
 @microsoft("MoE")
 def mixture_of_experts(
-    x, router_probs, fc1_experts_weights, fc1_experts_bias, fc2_experts_weights, fc2_experts_bias=None,
+    x, router_probs, fc1_experts_weights, fc1_experts_bias=None, fc2_experts_weights=None, fc2_experts_bias=None,
     fc3_experts_weights=None, fc3_experts_bias=None, *, activation_alpha=1.0, activation_beta=0.0, activation_type="relu",
     k=1, normalize_routing_weights=0, swiglu_fusion=0, swiglu_limit=None, use_sparse_mixer=0,
 ):  # fmt: skip
@@ -71,9 +71,10 @@ def mixture_of_experts(
 
 @microsoft("QMoE")
 def quantized_mixture_of_experts(
-    x, router_probs, fc1_experts_weights, fc1_scales, fc1_experts_bias, fc2_experts_weights, fc2_scales=None,
-    fc2_experts_bias=None, fc3_experts_weights=None, fc3_scales=None, fc3_experts_bias=None, fc1_zero_points=None,
-    fc2_zero_points=None, fc3_zero_points=None, router_weights=None, fc1_global_scale=None, fc2_global_scale=None,
+    x, router_probs, fc1_experts_weights, fc1_scales=None, fc1_experts_bias=None, fc2_experts_weights=None,
+    fc2_scales=None, fc2_experts_bias=None, fc3_experts_weights=None, fc3_scales=None, fc3_experts_bias=None,
+    fc1_zero_points=None, fc2_zero_points=None, fc3_zero_points=None, router_weights=None, fc1_global_scale=None,
+    fc2_global_scale=None,
     fc1_act_scale=None, fc2_act_scale=None, fc1_act_block_scale=None, fc2_act_block_scale=None, *, accuracy_level=0,
     activation_alpha=1.0, activation_beta=0.0, activation_type="relu", block_size=0, expert_weight_bits=4,
     fc1_expert_weight_bits=None, fc2_expert_weight_bits=None, fc3_expert_weight_bits=None, k=1, normalize_routing_weights=0,

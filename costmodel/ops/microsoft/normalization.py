@@ -50,8 +50,8 @@ def _skipped(x: Tensor, skip: Tensor, gamma: Tensor, per_element: int) -> Cost:
 
 @microsoft("EmbedLayerNormalization")
 def embed_layer_normalization(
-    input_ids, segment_ids, word_embedding, position_embedding, segment_embedding, gamma, beta=None, mask=None,
-    position_ids=None, *, epsilon=1e-12, mask_index_type=None,
+    input_ids, segment_ids=None, word_embedding=None, position_embedding=None, segment_embedding=None, gamma=None, beta=None,
+    mask=None, position_ids=None, *, epsilon=1e-12, mask_index_type=None,
 ):  # fmt: skip
     """8 per element: add the position, 5 for the moments, scale, shift; 1 more for a segment. Rows are looked up."""
     tables = (word_embedding, position_embedding, segment_embedding)
@@ -60,9 +60,9 @@ def embed_layer_normalization(
 
 @microsoft("QEmbedLayerNormalization")
 def quantized_embed_layer_normalization(
-    input_ids, segment_ids, word_embedding_quant, position_embedding_quant, segment_embedding, gamma_quant, beta_quant,
-    mask=None, word_embedding_scale=None, position_embedding_scale=None, segment_embedding_scale=None, gamma_scale=None,
-    beta_scale=None, word_embedding_zero_point=None, position_embedding_zero_point=None,
+    input_ids, segment_ids=None, word_embedding_quant=None, position_embedding_quant=None, segment_embedding=None,
+    gamma_quant=None, beta_quant=None, mask=None, word_embedding_scale=None, position_embedding_scale=None,
+    segment_embedding_scale=None, gamma_scale=None, beta_scale=None, word_embedding_zero_point=None, position_embedding_zero_point=None,
     segment_embedding_zero_point=None, gamma_zero_point=None, beta_zero_point=None, *, epsilon=1e-12,
 ):  # fmt: skip
     """As EmbedLayerNormalization; a subtraction and a product per number looked up, for its zero point and scale."""

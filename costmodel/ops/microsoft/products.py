@@ -30,7 +30,13 @@ def _product(a: Tensor, b: Tensor, alpha: float, swaps_a: tuple[int, int], swaps
     return Cost((y,), macs=y.size * depth, other_flops=y.size if alpha != 1 else 0)
 
 
-@microsoft("FusedMatMul", "TransposeMatMul")
+@microsoft("TransposeMatMul")
+def transpose_matmul(a, b, *, alpha=1.0, transA=0, transB=0):  # noqa: N803 - ONNX Runtime's names
+    """One multiply-add per output element and element of the summed axis; one product per output element for alpha."""
+    return _product(a, b, alpha, (transA, 0), (transB, 0))
+
+
+@microsoft("FusedMatMul")
 def fused_matmul(
     a, b, *, alpha=1.0, transA=0, transB=0, transBatchA=0, transBatchB=0  # noqa: N803 - ONNX Runtime's names
 ):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from costmodel.dims import Extent, minimum
 from costmodel.errors import MalformedModel
-from costmodel.graph import Cost, Tensor
+from costmodel.graph import Cost, Tensor, dtype_numbered
 from costmodel.ops.microsoft.domain import microsoft
+from costmodel.ops.resize import grid_sample
 from costmodel.ops.shapes import broadcast, normal_axis
 from costmodel.ops.value_layout import Unknowns, extent_of, extents, moved, size_of
 
 BILINEAR = 11  # per sampled element: place (4), three interpolations (subtract, multiply, add) less what they share
 BYTE = 8
+
+microsoft("GridSample")(grid_sample)
 
 
 @microsoft("ExpandDims")
@@ -110,7 +113,7 @@ def murmur_hash(x, *, positive=1, seed=0):
 
 
 @microsoft("MulInteger")
-def multiply_integers(a, a_zero_point, b, b_zero_point=None):
+def multiply_integers(a, a_zero_point=None, b=None, b_zero_point=None):
     """One product per element; one subtraction per element of an operand with a zero point."""
     y = a.to(broadcast(a.dims, b.dims), dtype="int32")
     shifted = (0 if a_zero_point is None else a.size) + (0 if b_zero_point is None else b.size)
@@ -168,3 +171,18 @@ def bifurcation_detector(
         bounds=unknown.bounds,
     )
 
+
+
+# -- layouts of cublasLt ------------------------------------------------------------------------------------------
+
+
+@microsoft("QuantizeWithOrder")
+def quantize_with_order(x, scale_input, *, order_input, order_output):
+    """2 per element: divide by the scale, round."""
+    return Cost((x.to(x.dims, dtype="int8"),), other_flops=2 * x.size, not_learnable=(1,))
+
+
+@microsoft("DequantizeWithOrder")
+def dequantize_with_order(x, scale_input, *, order_input, order_output, to):
+    """1 per element: multiply by the scale."""
+    return Cost((x.to(x.dims, dtype=dtype_numbered(to)),), other_flops=x.size, not_learnable=(1,))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from costmodel.dims import Extent, product
-from costmodel.errors import MalformedModel
+from costmodel.dims import product
 from costmodel.graph import Cost, Tensor
 from costmodel.ops.microsoft.domain import microsoft
 from costmodel.ops.shapes import broadcast, same
+from costmodel.ops.signal import stages
 
 COMPLEX_PRODUCT = 6  # four products, two additions
 
@@ -17,7 +17,7 @@ def real_fourier_transform(x, *, normalized=0, onesided=1, signal_ndim=1):
     *lead, points = x.dims
     y = x.to((*lead, points // 2 + 1, 2))
     signal = product(x.dims[-signal_ndim:])
-    return Cost((y,), other_flops=x.size * 5 * _log2(signal) // 2)
+    return Cost((y,), other_flops=x.size * 5 * stages(signal) // 2)
 
 
 @microsoft("Irfft")
@@ -27,13 +27,7 @@ def inverse_real_fourier_transform(x, *, normalized=0, onesided=1, signal_ndim=1
     same(parts, 2, "the last extent and the two parts of a complex number")
     y = x.to((*lead, 2 * (half - 1)))
     signal = product(y.dims[-signal_ndim:])
-    return Cost((y,), other_flops=y.size * 5 * _log2(signal) // 2)
-
-
-def _log2(points: Extent) -> int:
-    if not isinstance(points, int):
-        raise MalformedModel(f"a Fourier transform of {points} points: the number must be known to count its steps")
-    return max(points - 1, 0).bit_length()
+    return Cost((y,), other_flops=y.size * 5 * stages(signal) // 2)
 
 
 @microsoft("ComplexMul", "ComplexMulConj")

@@ -1,0 +1,94 @@
+"""``calibrate`` and ``accuracy``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from costmodel.cli.options import AsCsv, AsJson, show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from costmodel.schema.measurement import Measurement
+    from costmodel.schema.profile import Profile
+
+
+def calibrate(
+    measurements: Annotated[Path, typer.Argument(metavar="RUNS.CSV", help="A table of measurements.")],
+    device: Annotated[Optional[str], typer.Option(help="Only the rows of this device.")] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(metavar="FOLDER", help="Where profiles go, if not to your own.")
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Fit profiles to measurements, and tell their error on networks left out.
+
+    docs/add-a-device.md shows the columns of the table. Without --out the profiles go to the folder where predict looks
+    first (set COSTMODEL_HOME to move it).
+    """
+    from costmodel.calibration import calibrate_all
+    from costmodel.prediction import profile_folders
+    from costmodel.report.calibrating import calibration_report
+    from costmodel.report.output import working
+    from costmodel.schema.measurement import read_measurements
+
+    rows = _of_device(read_measurements(measurements), device)
+    with working("calibrating") as progress:
+        fitted = calibrate_all(rows, progress=progress)
+    folder = out if out is not None else profile_folders()[0]
+    written = {profile.save(folder): profile for profile in fitted}
+    show(calibration_report(written, _left_out(rows, fitted)), as_json=as_json, as_csv=as_csv)
+
+
+def _of_device(rows: Sequence[Measurement], device: str | None) -> list[Measurement]:
+    """The rows of a device, by its id in the table, or by an alias of a described device."""
+    if device is None:
+        return list(rows)
+    from costmodel.calibration import known_device
+    from costmodel.errors import UnknownDevice, nearest
+
+    ids = {row.device for row in rows}
+    wanted = device if device in ids else known_device(device)
+    if wanted not in ids:
+        raise UnknownDevice(f"the table has no rows of device {device!r}; {nearest(device, sorted(ids))}")
+    return [row for row in rows if row.device == wanted]
+
+
+def _left_out(rows: Sequence[Measurement], fitted: Sequence[Profile]) -> dict[str, str]:
+    """Configurations of the table that gave no profile, with the reason."""
+    from costmodel.calibration import FEWEST
+
+    done = {profile.id for profile in fitted}
+    networks: dict[str, set[str]] = {}
+    for row in rows:
+        networks.setdefault(row.profile, set()).add(row.network)
+    reason = f"a profile needs {FEWEST}; measure more"
+    return {name: f"{len(found)} usable networks at most, {reason}" for name, found in networks.items() if name not in done}
+
+
+def accuracy(
+    protocol: Annotated[Optional[str], typer.Option(metavar="NAME", help="The protocol to run.")] = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Report the error, coverage and width on networks or devices left out, beside the baselines.
+
+    Without --protocol, list the protocols.
+    """
+    from costmodel.accuracy import PROTOCOLS, run_protocol
+
+    if protocol is None:
+        from costmodel.report.listing import protocols_report
+
+        show(protocols_report({name: what for name, (what, _) in PROTOCOLS.items()}), as_json=as_json, as_csv=as_csv)
+        return
+    from costmodel.report.calibrating import accuracy_report
+    from costmodel.report.output import working
+
+    with working(f"running {protocol}"):
+        found = run_protocol(protocol)
+    show(accuracy_report(found), as_json=as_json, as_csv=as_csv)

@@ -1,0 +1,188 @@
+"""The arguments and options that verbs share, and what they mean: a network, a point, an output."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from costmodel.graph import Network
+    from costmodel.report.output import Report
+
+Words = Optional[list[str]]
+
+
+class By(str, Enum):
+    """What a table of parts lists."""
+
+    op = "op"
+    layer = "layer"
+
+
+MODEL = "An ONNX file, or a network of the zoo, as in resnet50 or mobilenet_v2:width=0.75."
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
+Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)]
+At = Annotated[
+    Words, typer.Option("--at", metavar="N=1,H=224", help="Numbers for open sizes, by name. Repeatable.")
+]
+Sizes = Annotated[
+    Words,
+    typer.Option(
+        "--sizes",
+        metavar="INPUT=N,3,H,W",
+        help="Free or fix the dimensions of a file's input: names are open, numbers fixed, _ as in the file. Repeatable.",
+    ),
+]
+Parameters = Annotated[
+    Words,
+    typer.Option("--param", metavar="NAME=VALUE", help="A parameter of a network of the zoo. Repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+
+_NEXT_PAIR = re.compile(r",(?=[^,=]+=)")
+_OUTSIDE_BRACKETS = re.compile(r",(?![^(]*\))")
+
+
+# -- words to values --------------------------------------------------------------------------------------------
+
+
+def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str]:
+    """What options of the form ``NAME=TEXT,NAME=TEXT`` say, in order.
+
+    >>> pairs(["N=1,H=224", "W=224"], "--at")
+    {'N': '1', 'H': '224', 'W': '224'}
+    >>> pairs(["depths=[3,4],width=0.5"], "--param")
+    {'depths': '[3,4]', 'width': '0.5'}
+    """
+    found: dict[str, str] = {}
+    for part in (part for text in texts or () for part in _NEXT_PAIR.split(text)):
+        name, equals, value = part.partition("=")
+        if not (equals and name.strip() and value.strip()):
+            raise typer.BadParameter(f"{part!r} is not NAME=VALUE", param_hint=option)
+        if name.strip() in found:
+            raise typer.BadParameter(f"{name.strip()!r} is given twice; give each once", param_hint=option)
+        found[name.strip()] = value.strip()
+    return found
+
+
+def point(texts: Sequence[str] | None) -> dict[str, int]:
+    """The numbers of ``--at``.
+
+    >>> point(["N=1,H=224"])
+    {'N': 1, 'H': 224}
+    """
+    return {name: _whole_number(name, value) for name, value in pairs(texts, "--at").items()}
+
+
+def _whole_number(name: str, text: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        raise typer.BadParameter(f"{name}={text}: a size is a whole number, as in N=1,H=224", param_hint="--at")
+    return int(text)
+
+
+def freed(texts: Sequence[str] | None) -> dict[str, tuple[int | str | None, ...]]:
+    """The dimensions of ``--sizes``: names, numbers, or None for what the file says.
+
+    >>> freed(["input=N,3,max(H, 32),_"])
+    {'input': ('N', 3, 'max(H, 32)', None)}
+    """
+    found: dict[str, tuple[int | str | None, ...]] = {}
+    for text in texts or ():
+        name, equals, shape = text.partition("=")
+        if not (equals and name.strip() and shape.strip()):
+            raise typer.BadParameter(f"{text!r} is not INPUT=N,3,H,W", param_hint="--sizes")
+        found[name.strip()] = tuple(_extent(part.strip()) for part in _OUTSIDE_BRACKETS.split(shape))
+    return found
+
+
+def _extent(text: str) -> int | str | None:
+    if text == "_":
+        return None
+    return int(text) if re.fullmatch(r"\d{1,18}", text, re.ASCII) else text
+
+
+def values(texts: Sequence[str] | None) -> dict[str, Any]:
+    """The values of ``--param``: numbers, true and false, lists; anything else is a text.
+
+    >>> values(["width=0.75,depths=[3,4],block=basic"])
+    {'width': 0.75, 'depths': [3, 4], 'block': 'basic'}
+    """
+    return {name: _value(text) for name, text in pairs(texts, "--param").items()}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def listed(texts: Sequence[str] | None) -> Iterator[str]:
+    """The parts of repeatable options with commas."""
+    return (part.strip() for text in texts or () for part in text.split(",") if part.strip())
+
+
+# -- models -----------------------------------------------------------------------------------------------------
+
+
+def network_of(model: str, parameters: Sequence[str] | None = None, sizes: Sequence[str] | None = None) -> Network:
+    """The network that MODEL stands for: a file where there is one, or what looks like one; else a name of the zoo."""
+    if is_path(model):
+        if parameters:
+            raise typer.BadParameter(f"{model} is a file; only networks of the zoo have parameters", param_hint="--param")
+        from costmodel.read.onnx import load
+
+        return load(model, sizes=freed(sizes))
+    if sizes:
+        raise typer.BadParameter(f"{model} is no file; the zoo leaves sizes open, use --at", param_hint="--sizes")
+    from costmodel.specs import zoo
+
+    name, given = named(model, parameters)
+    network = zoo(name, **given)
+    return network.with_name(shown_name(name, given)) if given else network
+
+
+def is_path(model: str) -> bool:
+    return "/" in model or "\\" in model or model.endswith(".onnx") or Path(model).is_file()
+
+
+def named(model: str, parameters: Sequence[str] | None) -> tuple[str, dict[str, Any]]:
+    """The name and the parameters of a network of the zoo.
+
+    >>> named("mobilenet_v2:width=0.75", ["classes=10"])
+    ('mobilenet_v2', {'width': 0.75, 'classes': 10})
+    """
+    name, _, inline = model.partition(":")
+    return name, values([*([inline] if inline else []), *(parameters or ())])
+
+
+def shown_name(name: str, parameters: Mapping[str, Any]) -> str:
+    """A name that says how the network differs from the one of the zoo."""
+    return f"{name}:{','.join(f'{key}={json.dumps(value)}' for key, value in parameters.items())}" if parameters else name
+
+
+# -- output -----------------------------------------------------------------------------------------------------
+
+
+def show(report: Report, *, as_json: bool, as_csv: bool) -> None:
+    """Print a report in the form that was asked for."""
+    from costmodel.report import output
+
+    if as_json and as_csv:
+        raise typer.BadParameter("choose one of --json and --csv", param_hint="--csv")
+    output.show(report, as_json=as_json, as_csv=as_csv)
+
+
+def tell(network: Network) -> None:
+    """Say on stderr what the reader of the file had to assume."""
+    from costmodel.report.output import note
+
+    for warning in network.warnings:
+        note(f"{network.name}: {warning}")
