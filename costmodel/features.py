@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from costmodel.dims import Dim, Extent, product, total
+from costmodel.dims import Dim, Extent, floor_divide, product, total
 from costmodel.fusion import Kernel, fuse
-from costmodel.graph import Network, Tensor
+from costmodel.graph import Layer, Network, Tensor
 
+CONV_OPS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "NhwcConv"})
 POOLS = frozenset(
     {
         "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool", "MaxRoiPool", "RoiAlign",
@@ -37,10 +38,13 @@ NORMS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A kernel with what the features ask of it."""
+    """A kernel with what the features ask of it. ``depth`` and ``filters``: channels of a convolution's filter, and
+    how many filters each group has."""
 
     kind: str
     kernel: Kernel
+    depth: Extent = 1
+    filters: Extent = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +60,52 @@ class Feature:
     bound: str
     relative_cost: float
     kinds: frozenset[str]
-    amount: Callable[[Kernel], Extent]
+    amount: Callable[[Work], Extent]
 
 
 def _feature(
-    name: str, unit: str, bound: str, relative_cost: float, kinds: str, amount: Callable[[Kernel], Extent]
+    name: str, unit: str, bound: str, relative_cost: float, kinds: str, amount: Callable[[Work], Extent]
 ) -> Feature:
     return Feature(name, unit, bound, relative_cost, frozenset(kinds.split()), amount)
 
 
-def _macs(kernel: Kernel) -> Extent:
-    return kernel.macs
+def _macs(work: Work) -> Extent:
+    return work.kernel.macs
 
 
-def _moved(kernel: Kernel) -> Extent:
-    return kernel.read_bytes + kernel.write_bytes
+def _macs_per_depth(work: Work) -> Extent:
+    return floor_divide(work.kernel.macs, work.depth)
 
 
-def _one(_: Kernel) -> Extent:
+def _macs_per_filter(work: Work) -> Extent:
+    return floor_divide(work.kernel.macs, work.filters)
+
+
+def _weight_bytes(work: Work) -> Extent:
+    return work.kernel.weight_bytes
+
+
+def _moved_bytes(work: Work) -> Extent:
+    return work.kernel.read_bytes + work.kernel.write_bytes
+
+
+def _other_flops(work: Work) -> Extent:
+    return work.kernel.other_flops
+
+
+def _one(_: Work) -> Extent:
     return 1
 
 
-ALL_KINDS = "pointwise conv3x3 conv depthwise grouped linear matmul recurrent pool norm copy elementwise"
+CONVOLUTIONS = "pointwise conv3x3 conv depthwise grouped"
+DENSE = "pointwise conv3x3 conv grouped"
+ALL = f"{CONVOLUTIONS} linear matmul recurrent pool norm copy elementwise"
 
 # Relative costs: Winograd's F(4x4, 3x3) needs 2.25 to 4 times fewer products (Lavin & Gray 2016), less its transforms; a
 # depthwise filter reuses each input 9 times instead of hundreds; cores of phones and boards move 1 byte in about the time
-# of 1 to 4 multiply-adds; starting a kernel takes microseconds at some 10 G multiply-adds a second.
+# of 1 to 4 multiply-adds; starting a kernel takes microseconds at some 10 G multiply-adds a second. Few channels leave
+# lanes idle: time per multiply-add grows as 1 + a / depth + b / filters, so macs / depth and macs / filters are linear
+# terms of it (the second is also the volume that im2col lays out).
 FEATURES: tuple[Feature, ...] = (
     _feature("pointwise_macs", "MAC", "compute", 1.0, "pointwise", _macs),
     _feature("conv3x3_macs", "MAC", "compute", 0.6, "conv3x3", _macs),
@@ -89,47 +113,53 @@ FEATURES: tuple[Feature, ...] = (
     _feature("depthwise_macs", "MAC", "compute", 3.0, "depthwise", _macs),
     _feature("grouped_macs", "MAC", "compute", 1.6, "grouped", _macs),
     _feature("matmul_macs", "MAC", "compute", 1.0, "matmul linear recurrent", _macs),
-    _feature("linear_weight_bytes", "B", "memory", 1.0, "linear recurrent", lambda kernel: kernel.weight_bytes),
-    _feature("conv_bytes", "B", "memory", 1.0, "pointwise conv3x3 conv depthwise grouped", _moved),
-    _feature("elementwise_bytes", "B", "memory", 1.0, "elementwise norm", _moved),
-    _feature("copy_bytes", "B", "memory", 1.0, "copy", _moved),
-    _feature("pool_bytes", "B", "memory", 1.0, "pool", _moved),
-    _feature("vector_flops", "FLOP", "compute", 1.0, "pool norm elementwise", lambda kernel: kernel.other_flops),
-    _feature("kernels", "kernel", "launch", 3e4, ALL_KINDS, _one),
+    _feature("macs_per_depth", "MAC", "compute", 4.0, DENSE, _macs_per_depth),
+    _feature("macs_per_filter", "MAC", "compute", 4.0, DENSE, _macs_per_filter),
+    _feature("linear_weight_bytes", "B", "memory", 1.0, "linear recurrent", _weight_bytes),
+    _feature("conv_bytes", "B", "memory", 1.0, CONVOLUTIONS, _moved_bytes),
+    _feature("elementwise_bytes", "B", "memory", 1.0, "elementwise norm", _moved_bytes),
+    _feature("copy_bytes", "B", "memory", 1.0, "copy", _moved_bytes),
+    _feature("pool_bytes", "B", "memory", 1.0, "pool", _moved_bytes),
+    _feature("vector_flops", "FLOP", "compute", 1.0, "pool norm elementwise", _other_flops),
+    _feature("kernels", "kernel", "launch", 3e4, ALL, _one),
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 RELATIVE_COSTS: tuple[float, ...] = tuple(feature.relative_cost for feature in FEATURES)
 
 
-def kind_of(network: Network, kernel: Kernel) -> str:
-    """The kind of a kernel, by its anchor's op and, for a convolution, by its filter."""
+def work_of(network: Network, kernel: Kernel) -> Work:
+    """A kernel with its kind: by its anchor's op and, for a convolution, by its filter."""
     op = kernel.op
-    if op in ("Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "NhwcConv"):
-        return _conv_kind(network, kernel)
+    if op in CONV_OPS:
+        return _convolution(network, kernel)
     if op in ("LSTM", "GRU", "RNN"):
-        return "recurrent"
+        return Work("recurrent", kernel)
     if kernel.macs != 0:
-        return "linear" if kernel.weight_bytes != 0 else "matmul"
+        return Work("linear" if kernel.weight_bytes != 0 else "matmul", kernel)
     if op in POOLS:
-        return "pool"
+        return Work("pool", kernel)
     if op in NORMS:
-        return "norm"
-    return "copy" if op in COPIES else "elementwise"
+        return Work("norm", kernel)
+    return Work("copy" if op in COPIES else "elementwise", kernel)
 
 
-def _conv_kind(network: Network, kernel: Kernel) -> str:
+def _convolution(network: Network, kernel: Kernel) -> Work:
     layer = kernel.anchor
-    filters = max((network.tensors[name] for name in layer.inputs[1:] if name), key=_rank)
+    stored = max((network.tensors[name] for name in layer.inputs[1:] if name), key=_rank)
     group = layer.attributes.get("group", 1)
-    _, depth, *window = filters.dims
-    if group != 1:
+    groups = group if isinstance(group, int) else 1
+    outer, depth, *window = stored.dims
+    kind = _conv_kind(layer, groups, depth, window)
+    return Work(kind, kernel, depth=depth, filters=floor_divide(outer, groups))
+
+
+def _conv_kind(layer: Layer, groups: int, depth: Extent, window: list[Extent]) -> str:
+    if groups != 1:
         return "depthwise" if depth == 1 else "grouped"
     if product(window) == 1:
         return "pointwise"
-    strides = layer.attributes.get("strides") or (1,)
-    dilations = layer.attributes.get("dilations") or (1,)
-    dense_steps = strides in ((1,), (1, 1)) and dilations in ((1,), (1, 1))
-    return "conv3x3" if window == [3, 3] and dense_steps and layer.op != "ConvTranspose" else "conv"
+    steps = [layer.attributes.get(name) or (1, 1) for name in ("strides", "dilations")]
+    return "conv3x3" if window == [3, 3] and steps == [(1, 1), (1, 1)] and layer.op != "ConvTranspose" else "conv"
 
 
 def _rank(tensor: Tensor) -> int:
@@ -138,7 +168,7 @@ def _rank(tensor: Tensor) -> int:
 
 def works(network: Network, runtime: str) -> tuple[Work, ...]:
     """The kernels of a network under a runtime, each with its kind."""
-    return tuple(Work(kind_of(network, kernel), kernel) for kernel in fuse(network, runtime))
+    return tuple(work_of(network, kernel) for kernel in fuse(network, runtime))
 
 
 def amounts(parts: tuple[Work, ...]) -> dict[str, Extent]:
@@ -152,7 +182,7 @@ def amounts(parts: tuple[Work, ...]) -> dict[str, Extent]:
     (Dim('1728*H'), 1)
     """
     return {
-        feature.name: total(feature.amount(part.kernel) for part in parts if part.kind in feature.kinds)
+        feature.name: total(feature.amount(part) for part in parts if part.kind in feature.kinds)
         for feature in FEATURES
     }
 

@@ -51,7 +51,7 @@ def zoo(name: str, **parameters: Any) -> Network:
     """A network of the zoo, by name, with some of its parameters changed.
 
     >>> zoo("resnet50").defaults
-    {'H': 224, 'W': 224}
+    {'N': 1, 'H': 224, 'W': 224}
 
     Raises UnknownNetwork for a name that the zoo does not have and InvalidSpec for a parameter that the network does not
     have; both with the nearest names.

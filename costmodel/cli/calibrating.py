@@ -41,7 +41,7 @@ def calibrate(
         fitted = calibrate_all(rows, progress=progress)
     folder = out if out is not None else profile_folders()[0]
     written = {profile.save(folder): profile for profile in fitted}
-    show(calibration_report(written, _left_out(rows, fitted)), as_json=as_json, as_csv=as_csv)
+    show(calibration_report(written, folder, _left_out(rows, fitted)), as_json=as_json, as_csv=as_csv)
 
 
 def _of_device(rows: Sequence[Measurement], device: str | None) -> list[Measurement]:

@@ -56,22 +56,14 @@ def _checked(network: Network, figures: tuple[Published, ...]) -> Iterator[Check
 
     for figure in figures:
         variant = zoo_network(network.name, **figure.parameters) if figure.parameters else network
-        sizes = variant.bind({**({"N": 1} if "N" in variant.sizes else {}), **figure.sizes})
+        bound = variant.bind(figure.sizes)
+        sizes = {name: bound[name] for name in variant.sizes}
         counted = count(variant).at(sizes)
         for quantity in ("params", "macs"):
             stated = getattr(figure, quantity)
             if stated is not None:
                 number = int(getattr(counted, quantity))
-                yield Checked(
-                    source=figure.source,
-                    quantity=quantity,
-                    published=int(stated),
-                    counted=number,
-                    agrees=stated.agrees(number),
-                    parameters=figure.parameters,
-                    sizes=sizes,
-                    note=figure.note,
-                )
+                yield Checked(figure.source, quantity, stated, number, figure.parameters, sizes, figure.note)
 
 
 def _export(network: Network, path: Path, weights: str) -> None:

@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from costmodel.cli.options import (
-    AsCsv, AsJson, At, By, Model, Models, Parameters, Sizes, Words, listed, network_of, point, show,
-)  # fmt: skip
+    AsCsv,
+    AsJson,
+    At,
+    By,
+    Model,
+    Models,
+    Parameters,
+    Sizes,
+    Words,
+    listed,
+    network_of,
+    point,
+    show,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

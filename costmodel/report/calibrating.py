@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.accuracy import Accuracy, Metrics
-from costmodel.report.output import Grid, Report
+from costmodel.report.output import Grid, Report, many
 from costmodel.schema.profile import Profile
 
 
@@ -21,7 +21,7 @@ def percent(fraction: float) -> str:
     return "-" if fraction != fraction else f"{100 * fraction:.3g} %"
 
 
-def calibration_report(written: Mapping[Path, Profile], left_out: Mapping[str, str]) -> Report:
+def calibration_report(written: Mapping[Path, Profile], folder: Path, left_out: Mapping[str, str]) -> Report:
     """The profiles that were written with their error on networks left out, and the rows that gave none."""
     rows = [_profile_row(path, profile) for path, profile in written.items()]
     data = {"profiles": rows, "left_out": [{"profile": name, "reason": reason} for name, reason in left_out.items()]}
@@ -30,10 +30,10 @@ def calibration_report(written: Mapping[Path, Profile], left_out: Mapping[str, s
         errors = ("median_ape", "mape", "within_10")
         table = [(row["profile"], str(row["networks"]), *(percent(row[name]) for name in errors)) for row in rows]
         return [
-            Grid(("profile", ">networks", ">median error", ">mean error", ">within 10 %"), table),
-            "The errors are on networks that the fit had not seen.",
-            *(f"Wrote {path}" for path in written),
+            Grid(("profile", ">networks", ">median", ">mean", ">within 10 %"), table),
+            "Errors are on networks that the fit had not seen.",
             *(f"No profile of {name}: {reason}" for name, reason in left_out.items()),
+            f"Wrote {many(len(written), 'profile')} to {folder}",
         ]
 
     return Report(data, rows, text)

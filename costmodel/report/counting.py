@@ -9,7 +9,7 @@ from typing import Any, Union
 from costmodel.counts import QUANTITIES, Counts, Quantities
 from costmodel.dims import Dim, Extent
 from costmodel.liveness import Memory, MemoryPlan
-from costmodel.report.output import Grid, Report
+from costmodel.report.output import Grid, Report, many
 from costmodel.units import show
 
 Plain = Union[int, str]
@@ -27,7 +27,6 @@ LABELS: Mapping[str, tuple[str, str]] = {
 SHORT = ("macs", "flops", "params", "activation_bytes")
 SHORT_OPEN = ("macs", "params")  # formulas are long
 MOST_PROBLEMS = 8
-_BYTES = {"activation_bytes": "B"}
 
 
 def plain(extent: Extent, point: Mapping[str, Extent]) -> Plain:
@@ -81,7 +80,7 @@ def counts_report(counts: Counts, memory: Memory, point: Mapping[str, int], *, b
         data[f"by_{by}"] = parts
 
     def text() -> list[str | Grid]:
-        layers = f"{len(counts.layers)} layers"
+        layers = many(len(counts.layers), "layer")
         lines: list[str | Grid] = [f"{titled(counts.network.name, point)}: {layers}", _totals(totals)]
         return [*lines, *([_parts_grid(parts, totals)] if by else []), *_problems(counts.unsupported)]
 
@@ -99,7 +98,7 @@ def _parts(counts: Counts, point: Mapping[str, int], by: str) -> list[dict[str, 
         grouped = counts.by_op().items()
         return _by_macs([{"op": op, "layers": layers[op], **_plain_quantities(part, point)} for op, part in grouped])
     if by == "layer":
-        return [{"name": part.name, "op": part.op, **_plain_quantities(part.quantities, point)} for part in counts.by_layer()]
+        return [{"name": it.name, "op": it.op, **_plain_quantities(it.quantities, point)} for it in counts.by_layer()]
     return []
 
 
@@ -126,11 +125,15 @@ def _parts_grid(parts: Sequence[Mapping[str, Any]], totals: Mapping[str, Plain])
     is_open = any(isinstance(value, str) for value in totals.values())
     names, mark = (SHORT_OPEN, "") if is_open else (SHORT, ">")
     header = [f">{key}" if key == "layers" else key for key in keys] + [mark + LABELS[name][0] for name in names]
-    rows = [[str(part[key]) for key in keys] + [readable(part[name], _BYTES.get(name, "")) for name in names] for part in parts]
+    rows = [[*(str(part[key]) for key in keys), *(_short(name, part[name]) for name in names)] for part in parts]
     if is_open or not totals["macs"]:
         return Grid(header, rows)
     shares = [f"{part['macs'] / int(totals['macs']):.1%}" for part in parts]
     return Grid([*header, ">of MACs"], [[*row, share] for row, share in zip(rows, shares, strict=True)])
+
+
+def _short(name: str, value: Plain) -> str:
+    return readable(value, "B" if name.endswith("_bytes") else "")
 
 
 def _problems(problems: Sequence[str]) -> list[str]:
@@ -139,8 +142,7 @@ def _problems(problems: Sequence[str]) -> list[str]:
         return []
     shown = [f"  {problem}" for problem in problems[:MOST_PROBLEMS]]
     more = [f"  and {len(problems) - MOST_PROBLEMS} more (--json lists all)"] if len(problems) > MOST_PROBLEMS else []
-    layers = "layer is" if len(problems) == 1 else "layers are"
-    return [f"These are lower bounds: {len(problems)} {layers} not counted.", *shown, *more]
+    return [f"These are lower bounds, without {many(len(problems), 'layer')}:", *shown, *more]
 
 
 # -- memory -----------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from costmodel.ops.registry import Rule
-from costmodel.report.counting import titled
-from costmodel.report.output import Grid, Report
+from costmodel.report.counting import at_sizes
+from costmodel.report.output import Grid, Report, many
 from costmodel.schema.device import Device
 from costmodel.schema.spec import Figure, Published
 from costmodel.units import show
@@ -24,8 +24,8 @@ def zoo_report(networks: Mapping[str, Sequence[Published]]) -> Report:
         shown = {"params": _figure, "macs": _figure, "top1": _percent}
         table = [(row["network"], *(show_as(row[name]) for name, show_as in shown.items())) for row in rows]
         return [
-            Grid(("network", ">params", ">MACs", ">top-1"), table),
-            f"{len(rows)} networks; the figures are published ones, costmodel zoo NAME tells by whom and counts them anew.",
+            Grid(("<network", ">params", ">MACs", ">top-1"), table),
+            f"{many(len(rows), 'network')} with published figures; costmodel zoo NAME counts them anew.",
         ]
 
     return Report(rows, rows, text)
@@ -55,24 +55,31 @@ def _percent(value: float | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A published figure beside the count of the same thing."""
+    """A published figure beside the count of the same thing, at these parameters and sizes."""
 
     source: str
     quantity: str
-    published: int
+    figure: Figure
     counted: int
-    agrees: bool
     parameters: Mapping[str, Any]
     sizes: Mapping[str, int]
     note: str = ""
+
+    @property
+    def difference(self) -> float:
+        return self.counted / int(self.figure) - 1
+
+    @property
+    def agrees(self) -> bool:
+        return self.figure.agrees(self.counted)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "source": self.source,
             "quantity": self.quantity,
-            "published": self.published,
+            "published": int(self.figure),
             "counted": self.counted,
-            "difference": self.counted / self.published - 1,
+            "difference": self.difference,
             "agrees": self.agrees,
             "parameters": {name: _jsonable(value) for name, value in self.parameters.items()},
             "sizes": dict(self.sizes),
@@ -88,26 +95,45 @@ def _jsonable(value: Any) -> Any:
 
 def published_report(name: str, figures: Sequence[Checked]) -> Report:
     """A network of the zoo: every published figure beside the count."""
-    data = {"network": name, "published": [figure.as_dict() for figure in figures]}
-    rows = [{"network": name, **figure.as_dict(), "parameters": _options(figure), "sizes": ""} for figure in figures]
+    found = [figure.as_dict() for figure in figures]
+    rows = [{"network": name, **row, **{key: _told(row[key]) for key in ("parameters", "sizes")}} for row in found]
 
     def text() -> list[str | Grid]:
         if not figures:
-            return [f"{name}: no figure is published that the zoo knows of; costmodel count {name} counts it."]
-        table = [(it.source, it.quantity, f"{it.published:,}", f"{it.counted:,}", _verdict(it)) for it in figures]
-        notes = list(dict.fromkeys(f"{figure.source}: {figure.note}" for figure in figures if figure.note))
-        return [titled(name, figures[0].sizes), Grid(("source", "", ">published", ">counted", ">difference"), table), *notes]
+            return [f"{name}: the zoo knows of no published figure; costmodel count {name} counts it."]
+        marks = {source: f"[{i}]" for i, source in enumerate(dict.fromkeys(figure.source for figure in figures), 1)}
+        header = ("<source", "<", "of", ">published", ">counted", ">difference")
+        table = Grid(header, [(marks[figure.source], *_cells(figure)) for figure in figures])
+        notes = dict.fromkeys(f"{marks[figure.source]} {figure.note}" for figure in figures if figure.note)
+        return [name, table, *(f"{mark} {source}" for source, mark in marks.items()), *notes]
 
-    return Report(data, rows, text)
-
-
-def _options(figure: Checked) -> str:
-    return ",".join(f"{name}={value}" for name, value in figure.parameters.items())
+    return Report({"network": name, "published": found}, rows, text)
 
 
-def _verdict(figure: Checked) -> str:
-    """Nothing to tell where the count rounds to the published figure."""
-    return "none" if figure.agrees else f"{figure.counted / figure.published - 1:+.2%}"
+def _cells(checked: Checked) -> tuple[str, ...]:
+    verdict = "none" if checked.agrees else f"{checked.difference:+.2%}"
+    return checked.quantity, _variant(checked), as_printed(checked.figure), f"{checked.counted:,}", verdict
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    return ";".join(f"{name}={value}" for name, value in values.items())
+
+
+def _variant(checked: Checked) -> str:
+    """What differs from the network itself, and for MACs the sizes that they are counted at."""
+    parameters = {name: _jsonable(value) for name, value in checked.parameters.items()}
+    return at_sizes({**parameters, **(checked.sizes if checked.quantity == "macs" else {})})
+
+
+def as_printed(figure: Figure) -> str:
+    """A figure with the digits that it was published with.
+
+    >>> as_printed(Figure.read("4.089 G")), as_printed(Figure.read(25_557_032))
+    ('4.089 G', '25,557,032')
+    """
+    if not figure.half_unit:
+        return f"{int(figure):,}"
+    return show(int(figure), digits=len(str(int(figure.value / figure.half_unit / 2))))
 
 
 # -- devices ----------------------------------------------------------------------------------------------------
@@ -125,8 +151,8 @@ def devices_report(devices: Iterable[Device], profiles: Sequence[str]) -> Report
         table = [(row["id"], row["title"], row["kind"], _endings(row["profiles"])) for row in rows]
         count = sum(len(row["profiles"]) for row in rows)
         return [
-            Grid(("device", "title", "kind", "profiles"), table),
-            f"{len(rows)} devices, {count} profiles. A profile's id is device/runtime/precision/variant; "
+            Grid(("<device", "title", "<kind", "profiles"), table),
+            f"{many(len(rows), 'device')}, {many(count, 'profile')}. A profile's id is device/runtime/precision/variant; "
             "a unique beginning is enough.",
         ]
 
@@ -171,14 +197,14 @@ def ops_report(rules: Sequence[Rule]) -> Report:
     def text() -> list[str | Grid]:
         domains = dict.fromkeys(str(row["domain"]) for row in rows)
         tables = [_ops(domain, [row for row in rows if row["domain"] == domain]) for domain in domains]
-        return [*tables, f"{len(rows)} ops have a rule."]
+        return [*tables, f"{many(len(rows), 'op')} with a rule."]
 
     return Report(rows, [{**row, "since": " ".join(map(str, row["since"]))} for row in rows], text)
 
 
 def _ops(domain: str, rows: Sequence[Mapping[str, Any]]) -> Grid:
     table = [(str(row["op"]), ", ".join(map(str, row["since"])), str(row["convention"])) for row in rows]
-    return Grid((f"op of {domain or 'ai.onnx'}", "since", "what is counted"), table)
+    return Grid((f"<op of {domain or 'ai.onnx'}", "since", "what is counted"), table)
 
 
 def protocols_report(protocols: Mapping[str, str]) -> Report:
@@ -186,7 +212,7 @@ def protocols_report(protocols: Mapping[str, str]) -> Report:
     rows = [{"protocol": name, "what": what} for name, what in protocols.items()]
 
     def text() -> list[str | Grid]:
-        table = Grid(("protocol", "what it reports"), [(row["protocol"], row["what"]) for row in rows])
+        table = Grid(("<protocol", "what it reports"), [(row["protocol"], row["what"]) for row in rows])
         return [table, "costmodel accuracy --protocol NAME runs one; that takes minutes."]
 
     return Report(rows, rows, text)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 INDENT = 2
-RIGHT = ">"
+NUMBERS, NAMES = ">", "<"
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table for people. A header that starts with ``>`` is that of a column of numbers: aligned right, never wrapped."""
+    """A table for people. Headers that start with ``>`` (numbers, aligned right) or ``<`` (names) are never wrapped."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -65,6 +65,15 @@ def without_nan(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
+def many(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> many(1, "device"), many(0, "device")
+    ('1 device', '0 devices')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
@@ -98,9 +107,11 @@ def _table(grid: Grid) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, title=grid.title or None, title_justify="left", header_style="bold", pad_edge=False)
     for name in grid.header:
-        is_number = name.startswith(RIGHT)
         table.add_column(
-            Text(name.removeprefix(RIGHT)), justify="right" if is_number else "left", no_wrap=is_number, overflow="fold"
+            Text(name.lstrip(NUMBERS + NAMES)),
+            justify="right" if name.startswith(NUMBERS) else "left",
+            no_wrap=name.startswith((NUMBERS, NAMES)),
+            overflow="fold",
         )
     for row in grid.rows:
         table.add_row(*(Text(cell) for cell in row))

@@ -8,7 +8,7 @@ from typing import Any
 
 from costmodel.counts import Quantities
 from costmodel.prediction import Estimate, KernelTime, Prediction
-from costmodel.report.counting import LABELS, titled
+from costmodel.report.counting import LABELS, at_sizes, titled
 from costmodel.report.output import Grid, Report
 from costmodel.units import show
 
@@ -21,12 +21,14 @@ def estimates(prediction: Prediction) -> dict[str, Estimate | None]:
 
 
 def interval(estimate: Estimate, unit: str) -> str:
-    """The two ends of an estimate.
+    """The two ends of an estimate, the unit once where it is the same.
 
-    >>> interval(Estimate(0.3, 0.25, 0.36, 0.9), "s")
-    '250 ms to 360 ms'
+    >>> interval(Estimate(0.3, 0.25, 0.36, 0.9), "s"), interval(Estimate(1.0, 0.25, 4.0, 0.9), "s")
+    ('250 to 360 ms', '250 ms to 4 s')
     """
-    return f"{show(estimate.low, unit)} to {show(estimate.high, unit)}"
+    low, high = show(estimate.low, unit), show(estimate.high, unit)
+    number, _, prefixed = low.partition(" ")
+    return f"{number} to {high}" if high.endswith(f" {prefixed}") else f"{low} to {high}"
 
 
 def flat_row(prediction: Prediction) -> dict[str, Any]:
@@ -114,7 +116,7 @@ class Compared:
         }
 
 
-COUNTED = ("macs", "params", "weight_bytes", "activation_bytes", "peak_memory_bytes")
+COUNTED = ("macs", "params", "peak_memory_bytes")
 
 
 def comparison_report(networks: Sequence[Compared]) -> Report:
@@ -124,13 +126,15 @@ def comparison_report(networks: Sequence[Compared]) -> Report:
 
     def text() -> list[str | Grid]:
         doubts = {line for compared in networks for prediction in compared.predictions for line in _doubts(prediction)}
-        return [_side_by_side(networks), *sorted(doubts)]
+        tables = [_side_by_side(networks)] if len(networks) <= MOST_COLUMNS else _below_each_other(networks)
+        return [*tables, *sorted(doubts)]
 
     return Report(data, rows, text)
 
 
 def _counted(compared: Compared) -> dict[str, Any]:
-    return {name: getattr(compared.quantities, name, None) or getattr(compared, name, 0) for name in COUNTED}
+    counted = {**compared.quantities.as_dict(), "peak_memory_bytes": compared.peak_memory_bytes}
+    return {name: counted[name] for name in COUNTED}
 
 
 def _flat_rows(compared: Compared) -> list[dict[str, Any]]:
@@ -138,18 +142,31 @@ def _flat_rows(compared: Compared) -> list[dict[str, Any]]:
     return [{**own, **flat_row(prediction), "network": compared.name} for prediction in compared.predictions] or [own]
 
 
+def _counted_cells(compared: Compared) -> dict[str, str]:
+    return {LABELS[name][0]: show(value, LABELS[name][1]) for name, value in _counted(compared).items()}
+
+
 def _side_by_side(networks: Sequence[Compared]) -> Grid:
-    """A column for each network, or a row where there are many."""
-    counted = [(LABELS[name][0], [show(_counted(net)[name], LABELS[name][1]) for net in networks]) for name in COUNTED]
-    profiles = [prediction.profile for prediction in networks[0].predictions]
-    timed = [(f"time on {profile}", [_time(net.predictions[i]) for net in networks]) for i, profile in enumerate(profiles)]
-    sizes = ("at", [" ".join(f"{name}={value}" for name, value in net.sizes.items()) for net in networks])
-    table = [sizes, *counted, *timed]
-    names = [net.name for net in networks]
-    if len(networks) <= MOST_COLUMNS:
-        return Grid(("", *names), [(label, *cells) for label, cells in table])
-    return Grid(("network", *(label for label, _ in table)), list(zip(names, *(cells for _, cells in table), strict=True)))
+    """A column for each network."""
+    times = [{f"time on {found.profile}": _time(found) for found in compared.predictions} for compared in networks]
+    columns = [{"at": at_sizes(it.sizes), **_counted_cells(it), **timed} for it, timed in zip(networks, times, strict=True)]
+    rows = [(label, *(column[label] for column in columns)) for label in columns[0]]
+    return Grid(("", *(compared.name for compared in networks)), rows)
 
 
 def _time(prediction: Prediction) -> str:
     return f"{show(prediction.time_s.value, 's')}\n{interval(prediction.time_s, 's')}"
+
+
+def _below_each_other(networks: Sequence[Compared]) -> list[Grid]:
+    """A row for each network: one table of counts, and one for each profile."""
+    cells = {compared.name: _counted_cells(compared) for compared in networks}
+    header = ("network", "at", *(f">{label}" for label in cells[networks[0].name]))
+    counted = Grid(header, [(it.name, at_sizes(it.sizes), *cells[it.name].values()) for it in networks])
+    return [counted, *(_timed(networks, i) for i in range(len(networks[0].predictions)))]
+
+
+def _timed(networks: Sequence[Compared], position: int) -> Grid:
+    found = [compared.predictions[position] for compared in networks]
+    rows = [(it.name, show(p.time_s.value, "s"), interval(p.time_s, "s")) for it, p in zip(networks, found, strict=True)]
+    return Grid((f"on {found[0].profile}", ">time", ">interval"), rows)

@@ -31,12 +31,15 @@ def _model(op: str, inputs: Sequence[Any], *, opset: int, n_outputs: int, attrib
         "one",
         [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in given.items()],
         [onnx.ValueInfoProto(name=name) for name in outputs],
-        [numpy_helper.from_array(array, name) for name, array in given.items() if array.dtype.kind in "i" or array.size <= 8],
+        [numpy_helper.from_array(a, n) for n, a in given.items() if a.dtype.kind == "i" or a.size <= 8],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=4)
 
 
-def inferred(op: str, *inputs: Any, opset: int, n_outputs: int = 1, **attributes: Any) -> list[tuple[str, tuple[int, ...]]] | None:
+Outputs = list[tuple[str, tuple[int, ...]]]
+
+
+def inferred(op: str, *inputs: Any, opset: int, n_outputs: int = 1, **attributes: Any) -> Outputs | None:
     """Dtype and shape of each output; None where ONNX infers none. Raises where it finds fault with the node."""
     model = _model(op, inputs, opset=opset, n_outputs=n_outputs, attributes=attributes)
     outputs = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph.output
@@ -50,7 +53,7 @@ def inferred(op: str, *inputs: Any, opset: int, n_outputs: int = 1, **attributes
 
 def derived(
     op: str, *inputs: Any, opset: int, n_outputs: int = 1, names: Mapping[int, str] | None = None, **attributes: Any
-) -> list[tuple[str, tuple[int, ...]]]:
+) -> Outputs:
     """The same by the rule, with the extents in ``names`` open in every input and bound again."""
     given = [tensor_of(array, named=names) for array in inputs]
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()}
@@ -77,9 +80,9 @@ def floats(*shape: int) -> np.ndarray[Any, Any]:
 def flops_of_body(op: str, *inputs: Any, opset: int, **attributes: Any) -> tuple[Any, Any]:
     """Operations by the rule, and by the rules of the simple ops in which ONNX's function body defines the op."""
     schema = onnx.defs.get_schema(op, opset)
-    defaults = {name: helper.get_attribute_value(a.default_value) for name, a in schema.attributes.items() if a.default_value.name}
-    model = _model(op, inputs, opset=opset, n_outputs=1, attributes={**defaults, **attributes})
-    del model.graph.initializer[:]
+    defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
+    stated = {a.name: helper.get_attribute_value(a) for a in defaults} | attributes
+    model = _model(op, inputs, opset=opset, n_outputs=1, attributes=stated)
     node = model.graph.node[0]
     body = onnx.FunctionProto.FromString(_body(schema, node, [info.type.SerializeToString() for info in model.graph.input]))
     body.domain, body.name = "body", op

@@ -56,8 +56,9 @@ def test_binary_at_every_opset() -> None:
     [((), {}), ((5,), {}), ((4, 5), {}), ((3, 4), {"axis": 1}), ((2,), {"axis": 0})],
 )
 def test_broadcast_by_axis_until_opset_6(b: tuple[int, ...], attributes: dict[str, int]) -> None:
-    cost = run("Add", open_tensor(2, "C", 4, 5), open_tensor(*("C" if e == 3 else e for e in b)), opset=6, broadcast=1, **attributes)
-    assert cost.outputs[0].dims == open_tensor(2, "C", 4, 5).dims
+    a = open_tensor(2, "C", 4, 5)
+    cost = run("Add", a, open_tensor(*("C" if extent == 3 else extent for extent in b)), opset=6, broadcast=1, **attributes)
+    assert cost.outputs[0].dims == a.dims
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,8 @@ def test_others_at_every_opset() -> None:
     rows += [("CastLike", opset, [x, np.int8(0)], {}) for opset in versions("CastLike")]
     rows += [("Where", opset, [np.zeros((5, 1), bool), x, scalar], {}) for opset in versions("Where")]
     rows += [("Mod", opset, [np.zeros((5, 7), np.int32), np.int32(3)], {}) for opset in versions("Mod")]
-    rows += [("BitShift", opset, [np.zeros((5, 7), np.uint8), np.uint8(3)], {"direction": "LEFT"}) for opset in versions("BitShift")]
+    bits = [np.zeros((5, 7), np.uint8), np.uint8(3)]
+    rows += [("BitShift", opset, bits, {"direction": "LEFT"}) for opset in versions("BitShift")]
     rows += [("Gelu", 20, [x], {"approximate": "tanh"}), ("BitCast", 26, [x], {"to": 6})]
     rows += [("Dropout", opset, [x], {"ratio": 0.1}, 2) for opset in (1, 6, 7, 10)]
     rows += [("Dropout", opset, [x, scalar, np.bool_(True)], {"seed": 1}, 2) for opset in (12, 13, 22)]

@@ -40,6 +40,8 @@ def test_onnx_cases(name: str, constants: bool) -> None:
 
 
 ONE = numpy_helper.from_array(np.array([7], np.int32))
+SEVEN = Tensor("int32", (1,), (7,), constant=True)
+RANDOM = OPS[4:]  # version 22 added bfloat16 only, and ONNX Runtime runs 1, 7 and 15
 GRID = np.zeros((2, 3), np.float32)
 HISTORY: list[tuple[str, tuple[int, ...], tuple[Any, ...], dict[str, Any]]] = [
     ("ConstantOfShape", (9, 20, 21, 23, 24), (ints(2, 3),), {}),
@@ -67,9 +69,9 @@ BY_OPSET = [(op, opset, inputs, attributes) for op, opsets, inputs, attributes i
 
 @pytest.mark.parametrize(("op", "opset", "inputs", "attributes"), BY_OPSET)
 def test_every_opset_in_onnx_runtime(op: str, opset: int, inputs: tuple[Any, ...], attributes: dict[str, Any]) -> None:
-    rules = {name: Tensor("int32", (1,), (7,), constant=True) if value is ONE else value for name, value in attributes.items()}
-    real, = executed(op, *inputs, opset=opset, **attributes)
-    y, = run(op, *map(tensor_of, inputs), opset=opset, **rules).outputs
+    read = {name: SEVEN if value is ONE else value for name, value in attributes.items()}
+    real, = executed(op, *inputs, opset=15 if op in RANDOM else opset, **attributes)
+    y, = run(op, *map(tensor_of, inputs), opset=opset, **read).outputs
     assert (y.dtype, y.shape) == (real.dtype.name, real.shape)
     if op in ("ConstantOfShape", "Range"):
         assert y.value == tuple(real.ravel().tolist())
@@ -147,7 +149,7 @@ def test_ranges(start: Any, limit: Any, step: Any, length: Any, value: Any) -> N
     assert (y.shape, y.value) == ((length,), value)
 
 
-@given(st.integers(-9, 9), st.integers(-9, 9), st.integers(-4, 4).filter(bool), st.integers(0, 5))
+@given(st.integers(-9, 9), st.integers(-9, 9), st.integers(-4, 4).filter(bool), st.integers(1, 5))
 def test_ranges_with_open_ends(start: int, limit: int, step: int, size: int) -> None:
     y, = run("Range", scalar(start + N), scalar(limit + 2 * N), scalar(step)).outputs
     assert at(y.dims[0], {"N": size}) == len(range(start + size, limit + 2 * size, step))

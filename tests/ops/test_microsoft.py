@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from one_node import Stored, faults, floats, halves, ids, model_of, opened, stored, weights
+from one_node import Stored, faults, floats, halves, ids, layer_of, model_of, opened, stored, weights
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime
 
 from costmodel.dims import value_at
@@ -15,7 +15,8 @@ from costmodel.read.onnx import load
 SIZES = np.array([2, 3], np.int32)  # lengths of two sequences
 
 # SparseAttention has a kernel, but wants its past and present caches in one buffer, which a session's run cannot give
-RUNNABLE = {kernel.op_name for kernel in runtime.get_all_opkernel_def() if kernel.domain == "com.microsoft"} - {"SparseAttention"}
+KERNELS = [kernel.op_name for kernel in runtime.get_all_opkernel_def() if kernel.domain == "com.microsoft"]
+RUNNABLE = {*KERNELS} - {"SparseAttention"}
 
 
 def small(*shape: int, dtype: Any = np.uint8) -> Any:
@@ -124,7 +125,11 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     # positions
     ("RotaryEmbedding", (floats(2, 5, 24), ids(2, 5), weights(9, 4), weights(9, 4)), {}),
     ("RotaryEmbedding", (floats(2, 3, 5, 8), ids(2, 5), weights(9, 4), weights(9, 4)), {}),
-    ("RotaryEmbedding", (floats(2, 5, 24), ids(1), weights(9, 2), weights(9, 2)), {"num_heads": 3, "rotary_embedding_dim": 4}),
+    (
+        "RotaryEmbedding",
+        (floats(2, 5, 24), ids(1), weights(9, 2), weights(9, 2)),
+        {"num_heads": 3, "rotary_embedding_dim": 4},
+    ),
     (
         "MRotaryEmbedding",
         (floats(2, 3, 5, 8), ids(3, 2, 5), weights(9, 4), weights(9, 4)),
@@ -173,8 +178,16 @@ CASES: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
     ("FusedMatMul", (floats(3, 2, 6, 4), floats(4, 2, 6, 5)), {"transBatchA": 1, "transBatchB": 1}),
     ("FusedMatMul", (floats(3, 2, 6, 4), floats(2, 6, 5, 4)), {"transBatchA": 1, "transB": 1}),
     ("TransposeMatMul", (floats(3, 4), floats(3, 5)), {"transA": 1}),
-    ("FusedGemm", (floats(3, 4), weights(4, 5), weights(5)), {"activation": "Relu", "alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}),
-    ("FusedGemm", (floats(4, 3), weights(5, 4)), {"activation": "Relu", "alpha": 0.5, "beta": 1.0, "transA": 1, "transB": 1}),
+    (
+        "FusedGemm",
+        (floats(3, 4), weights(4, 5), weights(5)),
+        {"activation": "Relu", "alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0},
+    ),
+    (
+        "FusedGemm",
+        (floats(4, 3), weights(5, 4)),
+        {"activation": "Relu", "alpha": 0.5, "beta": 1.0, "transA": 1, "transB": 1},
+    ),
     (
         "MatMulBnb4",
         (floats(2, 3, 32), Stored(small(256)), weights(16)),
@@ -281,7 +294,12 @@ DOCUMENTED: list[tuple[str, tuple[Any, ...], dict[str, Any], list[tuple[str, tup
     ("BiasSplitGelu", (floats(2, 3, 8), weights(8)), {}, [("float32", (2, 3, 4))]),
     ("BiasAdd", (floats(2, 3, 8), weights(8), floats(2, 3, 8)), {}, [("float32", (2, 3, 8))]),
     ("BiasSoftmax", (floats(2, 3, 4), floats(2, 1, 4)), {"axis": 2, "is_inner_broadcast": 1}, [("float32", (2, 3, 4))]),
-    ("BiasDropout", (floats(2, 3, 8), weights(8), floats(2, 3, 8)), {"outputs": 2}, [("float32", (2, 3, 8)), ("bool", (2, 3, 8))]),
+    (
+        "BiasDropout",
+        (floats(2, 3, 8), weights(8), floats(2, 3, 8)),
+        {"outputs": 2},
+        [("float32", (2, 3, 8)), ("bool", (2, 3, 8))],
+    ),
     ("BitmaskDropout", (floats(2, 3, 8),), {"outputs": 2}, [("float32", (2, 3, 8)), ("uint32", (2,))]),
     ("BitmaskBiasDropout", (floats(2, 3, 8), weights(8)), {"outputs": 2}, [("float32", (2, 3, 8)), ("uint32", (2,))]),
     ("QOrderedGelu", (small(2, 8, dtype=np.int8), stored(0.1, np.float32), stored(0.1, np.float32)), {}, [("int8", (2, 8))]),
@@ -414,7 +432,12 @@ DOCUMENTED: list[tuple[str, tuple[Any, ...], dict[str, Any], list[tuple[str, tup
     ("Irfft", (floats(2, 5, 2),), {"signal_ndim": 1}, [("float32", (2, 8))]),
     ("ComplexMul", (floats(2, 8), floats(2, 8)), {}, [("float32", (2, 8))]),
     ("ComplexMulConj", (floats(2, 8), floats(2, 8)), {}, [("float32", (2, 8))]),
-    ("QuantizeWithOrder", (floats(2, 8), stored(0.1, np.float32)), {"order_input": 1, "order_output": 2}, [("int8", (2, 8))]),
+    (
+        "QuantizeWithOrder",
+        (floats(2, 8), stored(0.1, np.float32)),
+        {"order_input": 1, "order_output": 2},
+        [("int8", (2, 8))],
+    ),
     (
         "DequantizeWithOrder",
         (small(2, 8, dtype=np.int8), stored(0.1, np.float32)),
@@ -427,7 +450,9 @@ def test_outputs_equal_those_of_onnx_runtime(op: str, inputs: tuple[Any, ...], n
     assert faults(op, inputs, **{"domain": "com.microsoft", **node}) == []
 
 
-@pytest.mark.parametrize(("op", "inputs", "node", "expected"), DOCUMENTED, ids=[f"{case[0]}-{i}" for i, case in enumerate(DOCUMENTED)])
+@pytest.mark.parametrize(
+    ("op", "inputs", "node", "expected"), DOCUMENTED, ids=[f"{case[0]}-{i}" for i, case in enumerate(DOCUMENTED)]
+)
 def test_outputs_are_those_of_the_documentation(
     op: str, inputs: tuple[Any, ...], node: dict[str, Any], expected: list[tuple[str, tuple[int, ...]]]
 ) -> None:
@@ -441,3 +466,72 @@ def test_outputs_are_those_of_the_documentation(
 @pytest.mark.parametrize("op", sorted({case[0] for case in DOCUMENTED}))
 def test_ops_that_are_only_documented_cannot_be_run_here(op: str) -> None:
     assert op not in RUNNABLE
+
+
+def test_padding_is_removed_from_a_number_of_tokens_that_the_data_decide() -> None:
+    network = load(model_of("RemovePadding", floats(2, 5, 12), ids(2, dtype=np.int32), outputs=4, domain="com.microsoft"))
+    assert [str(y.shape) for y in network.outputs.values()] == [
+        "(Dim(\"'node.tokens'\"), 12)", "(2, 5)", "(3,)", "(1,)"
+    ]  # fmt: skip
+    assert network.layers[0].cost is not None
+    assert network.layers[0].cost.bounds == (("node.tokens", 10),)
+
+
+@pytest.mark.parametrize("op", ["BeamSearch", "GreedySearch", "Sampling", "WhisperBeamSearch"])
+def test_generation_loops_say_why_they_cannot_be_counted(op: str) -> None:
+    network = load(model_of(op, ids(1, 4, dtype=np.int32), stored([9], np.int32), domain="com.microsoft", eos_token_id=1))
+    problem = network.layers[0].problem or ""
+    assert f"{op} (node 'node')" in problem
+    assert "depends on the data" in problem
+    assert "count the encoder and the decoder as networks of their own" in problem
+
+
+# op, inputs, attributes, multiply-adds written out by hand from the documented formula
+MACS: list[tuple[str, tuple[Any, ...], dict[str, Any], int]] = [
+    # projections 2*5 tokens * 12 * 36; scores and values 2 * 3 heads * 5 * 5 * 4 each
+    ("Attention", (floats(2, 5, 12), weights(12, 36), weights(36)), {"num_heads": 3}, 10 * 432 + 2 * (2 * 3 * 25 * 4)),
+    # 7 keys for 5 queries
+    ("MultiHeadAttention", (floats(2, 5, 12), floats(2, 7, 12), floats(2, 7, 12)), {"num_heads": 3}, 2 * (2 * 3 * 35 * 4)),
+    # 6 query heads share 2 key heads; 8 keys, 7 of them cached
+    (
+        "GroupQueryAttention",
+        (floats(2, 1, 48), floats(2, 1, 16), floats(2, 1, 16), floats(2, 2, 7, 8), floats(2, 2, 7, 8),
+         stored([7, 7], np.int32), stored([8], np.int32)),
+        {"num_heads": 6, "kv_num_heads": 2},
+        2 * (2 * 6 * 8 * 8),
+    ),
+    # 6 tokens go through 2 of 4 experts each: 8 -> 16 -> 8
+    (
+        "MoE",
+        (floats(2, 3, 8), floats(6, 4), weights(4, 16, 8), None, weights(4, 8, 16)),
+        {"k": 2},
+        6 * 2 * (8 * 16 + 16 * 8),
+    ),
+    # the same with two numbers in a byte
+    (
+        "QMoE",
+        (floats(6, 32), floats(6, 4), Stored(small(4, 32, 16)), weights(4, 32), None, Stored(small(4, 32, 16)),
+         weights(4, 32)),
+        {"k": 1, "expert_weight_bits": 4},
+        6 * (32 * 32 + 32 * 32),
+    ),
+    # 3 words of 7 characters: 5 windows of 3 characters of 4 numbers, 6 filters
+    (
+        "WordConvEmbedding",
+        (ids(3, 7, dtype=np.int32), weights(6, 1, 3, 4), weights(6), weights(9, 4)),
+        {},
+        3 * 5 * 6 * 3 * 4,
+    ),
+    ("NhwcConv", (floats(2, 8, 8, 3), weights(4, 3, 3, 3)), {"strides": [2, 2]}, 2 * 3 * 3 * 4 * 27),
+    (
+        "MatMulBnb4",
+        (floats(2, 3, 32), Stored(small(256)), weights(16)),
+        {"K": 32, "N": 16, "block_size": 32, "quant_type": 1},
+        2 * 3 * 32 * 16,
+    ),
+]
+
+
+@pytest.mark.parametrize(("op", "inputs", "attributes", "macs"), MACS, ids=[case[0] for case in MACS])
+def test_multiply_adds(op: str, inputs: tuple[Any, ...], attributes: dict[str, Any], macs: int) -> None:
+    assert layer_of(load(model_of(op, *inputs, domain="com.microsoft", **attributes))).cost.macs == macs

@@ -62,8 +62,9 @@ def embed_layer_normalization(
 def quantized_embed_layer_normalization(
     input_ids, segment_ids=None, word_embedding_quant=None, position_embedding_quant=None, segment_embedding=None,
     gamma_quant=None, beta_quant=None, mask=None, word_embedding_scale=None, position_embedding_scale=None,
-    segment_embedding_scale=None, gamma_scale=None, beta_scale=None, word_embedding_zero_point=None, position_embedding_zero_point=None,
-    segment_embedding_zero_point=None, gamma_zero_point=None, beta_zero_point=None, *, epsilon=1e-12,
+    segment_embedding_scale=None, gamma_scale=None, beta_scale=None, word_embedding_zero_point=None,
+    position_embedding_zero_point=None, segment_embedding_zero_point=None, gamma_zero_point=None,
+    beta_zero_point=None, *, epsilon=1e-12,
 ):  # fmt: skip
     """As EmbedLayerNormalization; a subtraction and a product per number looked up, for its zero point and scale."""
     tables = (word_embedding_quant, position_embedding_quant, segment_embedding)

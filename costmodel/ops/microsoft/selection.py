@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from costmodel.dims import Extent, minimum
 from costmodel.errors import MalformedModel
-from costmodel.graph import Cost, Tensor, dtype_numbered
+from costmodel.graph import Cost, dtype_numbered
 from costmodel.ops.microsoft.domain import microsoft
 from costmodel.ops.resize import grid_sample
 from costmodel.ops.shapes import broadcast, normal_axis
@@ -130,10 +130,8 @@ def remove_padding(x, sequence_token_count, *, name):
     unknown = Unknowns(name)
     tokens = unknown.extent("tokens", at_most=batch * length)
 
-    def offsets(shape: tuple[Extent, ...]) -> Tensor:
-        return x.to(shape, dtype="int32")
-
-    outputs = (x.to((tokens, width)), offsets((batch, length)), offsets((batch + 1,)), offsets((1,)))
+    offsets = (x.to(shape, dtype="int32") for shape in ((batch, length), (batch + 1,), (1,)))
+    outputs = (x.to((tokens, width)), *offsets)
     return Cost(outputs, reads=(tokens * width, batch), not_learnable=(1,), bounds=unknown.bounds)
 
 
