@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 
 from costmodel.compiled import Compiled
 from costmodel.dims import Dim, Extent, total, value_at
-from costmodel.graph import Layer, Network
+from costmodel.graph import Body, Cost, Layer, Network, Tensor
+from costmodel.qdq import arithmetic, find_quantized
 
 INTEGERS = frozenset({"int64", "int32", "bool", "string"})
 INTEGER_BIAS_OPS = frozenset({"QLinearConv", "DequantizeLinear", "ConvInteger", "QGemm"})
@@ -48,12 +49,22 @@ QUANTITIES: tuple[str, ...] = tuple(f.name for f in fields(Quantities))
 
 @dataclass(frozen=True, slots=True)
 class LayerCount:
-    """What one layer counts for."""
+    """What one layer counts for, all runs of its bodies included; ``inside`` holds the bodies' layers, one run of
+    each; ``dtype`` is that of its arithmetic.
+    """
 
     name: str
     op: str
     quantities: Quantities
     problem: str | None = None
+    inside: tuple[LayerCount, ...] = ()
+    dtype: str = ""
+
+    def flat(self) -> Iterator[LayerCount]:
+        """The layer and those of its bodies, theirs too."""
+        yield self
+        for layer in self.inside:
+            yield from layer.flat()
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +90,8 @@ class Counts:
         return bool(self.unsupported)
 
     def by_layer(self) -> tuple[LayerCount, ...]:
-        return self.layers
+        """Every layer in running order, those of a control op's bodies after it (both branches of an If)."""
+        return tuple(part for layer in self.layers for part in layer.flat())
 
     def by_op(self) -> dict[str, Quantities]:
         """The sums by op, those with the most macs first where they are numbers, else in order of appearance."""
@@ -87,6 +99,14 @@ class Counts:
         for layer in self.layers:
             groups.setdefault(layer.op, []).append(layer.quantities)
         return {op: Quantities.sum(parts) for op, parts in groups.items()}
+
+    def macs_by_dtype(self) -> dict[str, Extent]:
+        """The multiply-adds by the dtype that they are done in; a QDQ pair around an op makes it an integer op."""
+        groups: dict[str, list[Extent]] = {}
+        for layer in self.layers:
+            if layer.quantities.macs != 0:
+                groups.setdefault(layer.dtype, []).append(layer.quantities.macs)
+        return {dtype: total(parts) for dtype, parts in groups.items()}
 
     def at(self, values: Mapping[str, int] | None = None, /, **sizes: int) -> Quantities:
         """The totals as exact integers at one point.
@@ -116,67 +136,116 @@ def count(network: Network) -> Counts:
     >>> count(b.finish(y)).total.macs
     Dim('216*H*N*W')
     """
-    learnable = _learnable(network)
-    claimed: set[str] = set()
-    layers = []
-    for layer in network.layers:
-        if layer.cost is None:
-            layers.append(LayerCount(layer.name, layer.op, Quantities(), layer.problem))
-        elif not network.is_constant(layer):
-            own = _claim(network, layer, claimed)
-            layers.append(LayerCount(layer.name, layer.op, _quantities(network, layer, own, learnable)))
-    return Counts(network, tuple(layers))
+    return Counts(network, tuple(_Scope(network, None).counts()))
 
 
-def _quantities(network: Network, layer: Layer, own: list[str], learnable: set[str]) -> Quantities:
-    assert layer.cost is not None
-    stored = [network.tensors[name] for name in own]
-    return Quantities(
-        macs=layer.cost.macs,
-        flops=layer.cost.flops,
-        params=total(tensor.size for name, tensor in zip(own, stored, strict=True) if name in learnable),
-        weights=total(tensor.size for tensor in stored),
-        weight_bytes=total(tensor.nbytes for tensor in stored),
-        activation_bytes=written_bytes(network, layer),
-    )
+class _Scope:
+    """The main graph, or a body inside it: who has counted which stored tensor, and what each layer adds."""
+
+    def __init__(self, graph: Network | Body, outer: _Scope | None) -> None:
+        self.graph = graph
+        self.outer = outer
+        self.tensors = graph.tensors
+        self.producers = {name: layer for layer in graph.layers for name in layer.outputs if name}
+        self.captured = frozenset(graph.captures) if isinstance(graph, Body) else frozenset()
+        self.integer_biases = _integer_biases(graph.layers)
+        self.learnable = _learnable(graph)
+        self.quantized = find_quantized(graph)
+        self.claimed: set[str] = set()
+        self.by_cost: dict[int, tuple[Extent, Extent, Extent]] = {}
+
+    def counts(self) -> Iterator[LayerCount]:
+        for layer in self.graph.layers:
+            if layer.cost is None:
+                yield LayerCount(layer.name, layer.op, Quantities(), layer.problem)
+            elif not self.graph.is_constant(layer):
+                yield self._count(layer, layer.cost)
+
+    def _count(self, layer: Layer, cost: Cost) -> LayerCount:
+        """The cost's own numbers, what the layer stores, and what its bodies store and write."""
+        scopes = [(body, tuple(_Scope(body, self).counts())) for body in cost.bodies]
+        runs = [(body, Quantities.sum([part.quantities for part in parts])) for body, parts in scopes]
+        own = self._claim(layer)
+        stored = [tensor for tensor, _ in own]
+        macs, flops, written = self._of_cost(layer, cost)
+        quantities = Quantities(
+            macs=macs,
+            flops=flops,
+            params=total([*(tensor.size for tensor, learnt in own if learnt), *(run.params for _, run in runs)]),
+            weights=total([*(tensor.size for tensor in stored), *(run.weights for _, run in runs)]),
+            weight_bytes=total([*(tensor.nbytes for tensor in stored), *(run.weight_bytes for _, run in runs)]),
+            activation_bytes=total([written, *(body.over_runs(run.activation_bytes) for body, run in runs)]),
+        )
+        inside = tuple(part for _, parts in scopes for part in parts)
+        return LayerCount(layer.name, layer.op, quantities, layer.problem, inside, self._dtype(layer))
+
+    def _dtype(self, layer: Layer) -> str:
+        """The dtype of the arithmetic: an integer op's, else that of the inputs that are multiplied."""
+        known = self.quantized.dtype.get(layer.name)
+        if known is not None or not layer.inputs:
+            return known or ""
+        inputs = [self.tensors[name] for name in layer.inputs if name]
+        factors = [tensor.dtype for tensor in inputs[:2] if tensor.dtype not in INTEGERS]
+        return arithmetic(factors or [inputs[0].dtype])
+
+    def _of_cost(self, layer: Layer, cost: Cost) -> tuple[Extent, Extent, Extent]:
+        """Macs, flops and bytes written; equal layers share their cost, so it is worked out once for each."""
+        if len(layer.outputs) != len(cost.outputs) or any(name in self.quantized.written for name in layer.outputs):
+            return cost.macs, cost.flops, self._written_bytes(layer)
+        if id(cost) not in self.by_cost:
+            self.by_cost[id(cost)] = cost.macs, cost.flops, self._written_bytes(layer)
+        return self.by_cost[id(cost)]
+
+    def _written_bytes(self, layer: Layer) -> Extent:
+        instead = self.quantized.written
+        if instead.keys().isdisjoint(layer.outputs):
+            return written_bytes(self.tensors, layer)
+        really = [instead.get(name, self.tensors[name]) for name in layer.outputs]
+        return total(tensor.nbytes for tensor in really if tensor is not None)
+
+    def _claim(self, layer: Layer) -> list[tuple[Tensor, bool]]:
+        """The stored tensors behind a layer's inputs that no earlier layer had, each with whether training learns it.
+
+        They are looked for through layers that only prepare constants, and in the graph around a body.
+        """
+        own: list[tuple[Tensor, bool]] = []
+        waiting = [name for name in layer.inputs if name and self.tensors[name].constant]
+        waiting += [name for body in (layer.cost.bodies if layer.cost else ()) for name in body.captures]
+        while waiting:
+            name = waiting.pop()
+            tensor = self.tensors.get(name)
+            if name in self.claimed or tensor is None or not tensor.constant:
+                continue
+            self.claimed.add(name)
+            producer = self.producers.get(name)
+            if name in self.captured:
+                continue  # the graph around has it
+            if producer is not None and not (producer.cost and producer.cost.stores):
+                waiting += [source for source in producer.inputs if source]
+            elif tensor.dtype not in INTEGERS or name in self.integer_biases:
+                own.append((tensor, name in self.learnable))
+        return own
 
 
-def written_bytes(network: Network, layer: Layer) -> Extent:
+def written_bytes(tensors: Mapping[str, Tensor], layer: Layer) -> Extent:
     """Bytes that a layer writes; a view writes none."""
     names = layer.outputs[1:] if layer.cost is not None and layer.cost.view_of is not None else layer.outputs
-    return total(network.tensors[name].nbytes for name in names if name and network.tensors[name].shape is not None)
+    return total(tensors[name].nbytes for name in names if name and tensors[name].is_known)
 
 
-def _claim(network: Network, layer: Layer, claimed: set[str]) -> list[str]:
-    """The stored tensors behind a layer's inputs that no earlier layer had, through layers that only prepare constants."""
-    own = []
-    waiting = [name for name in layer.inputs if name and network.tensors[name].constant]
-    while waiting:
-        name = waiting.pop()
-        if name in claimed:
-            continue
-        claimed.add(name)
-        producer = network.layers[network.producers[name]] if name in network.producers else None
-        if producer is not None and not (producer.cost and producer.cost.stores):
-            waiting += [source for source in producer.inputs if source]
-        elif network.tensors[name].dtype not in INTEGERS or _is_integer_bias(network, name):
-            own.append(name)
-    return own
+def _integer_biases(layers: Iterable[Layer]) -> set[str]:
+    return {name for layer in layers if layer.op in INTEGER_BIAS_OPS for name in layer.inputs}
 
 
-def _is_integer_bias(network: Network, name: str) -> bool:
-    readers = (network.layers[i].op for i in network.consumers.get(name, ()))
-    return network.tensors[name].dtype == "int32" and any(op in INTEGER_BIAS_OPS for op in readers)
-
-
-def _learnable(network: Network) -> set[str]:
+def _learnable(graph: Network | Body) -> set[str]:
     """Stored tensors in a place where training would change them, also where a constant layer stands between."""
     found: set[str] = set()
-    for layer in reversed(network.layers):
+    for layer in reversed(graph.layers):
         if layer.cost is None:
             continue
-        if network.is_constant(layer) and found.isdisjoint(layer.outputs):
+        if found.isdisjoint(layer.outputs) and graph.is_constant(layer):
             continue
         fixed = {layer.inputs[i] for i in layer.cost.not_learnable if i < len(layer.inputs)}
-        found.update(name for name in layer.inputs if name and name not in fixed and network.tensors[name].constant)
+        found.update(name for name in layer.inputs if name and name not in fixed and graph.tensors[name].constant)
+        found.update(name for body in layer.cost.bodies for name in body.captures if name in _learnable(body))
     return found

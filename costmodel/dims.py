@@ -32,6 +32,7 @@ Extent = Union[int, "Dim"]
 Monomial = tuple[tuple["Atom", int], ...]
 
 RESERVED = ("floor", "ceil", "max", "min")
+MAX_TERMS = 256  # of a sum that has no closed form here
 
 
 class Atom:
@@ -345,6 +346,38 @@ def bounds(extent: Extent) -> tuple[float, float]:
     return low, high
 
 
+def positive(extent: Extent) -> Extent:
+    """1 where a count is above 0, else 0: what weighs a cost that is there only under a condition on sizes.
+
+    >>> positive(Dim.size("S") - 32).at(S=33), positive(Dim.size("S") + 1)
+    (1, 1)
+    """
+    return minimum(1, maximum(0, extent))
+
+
+def summed(count: Extent, name: str, last: Extent) -> Extent:
+    """The sum of a count while the size of this name runs through 1, 2, ... last.
+
+    >>> n, k = Dim.size("N"), Dim.size("k")
+    >>> summed(2 * k + 1, "k", n)
+    Dim('N**2 + 2*N')
+
+    Exact for counts up to the third power of the size, and where ``last`` is a number of at most 256; otherwise, where
+    the size stands in a floor, maximum or minimum, the last value is taken for all.
+    """
+    if not isinstance(count, Dim) or name not in count.names:
+        return count * last
+    parts = _by_power(count, name)
+    if parts is not None and max(parts) <= 3:
+        square = last * (last + 1)
+        sums = (4 * last, 2 * square, 2 * square * (2 * last + 1), square * square)
+        divisors = (4, 4, 12, 4)
+        return total(floor_divide(part * sums[power], divisors[power]) for power, part in parts.items())
+    if isinstance(last, int) and last <= MAX_TERMS:
+        return total(count.subs({name: k}) for k in range(1, last + 1))
+    return count.subs({name: last}) * last
+
+
 def product(extents: Iterable[Extent]) -> Extent:
     """The product of counts; 1 for none."""
     result: Extent = 1
@@ -368,6 +401,20 @@ def total(extents: Iterable[Extent]) -> Extent:
 
 
 # -- how it works -----------------------------------------------------------------------------------------------
+
+
+def _by_power(dim: Dim, name: str) -> dict[int, Extent] | None:
+    """The coefficients of the powers of a size; None where the size stands in an atom."""
+    parts: dict[int, Extent] = {}
+    for monomial, coefficient in dim.terms.items():
+        powers = [power for atom, power in monomial if atom.kind == "size" and atom.args[0] == name]
+        rest = tuple(item for item in monomial if item[0].kind != "size" or item[0].args[0] != name)
+        term = _made({rest: coefficient})
+        if isinstance(term, Dim) and name in term.names:
+            return None
+        power = powers[0] if powers else 0
+        parts[power] = parts.get(power, 0) + term
+    return parts
 
 
 def _made(terms: dict[Monomial, int]) -> Extent:

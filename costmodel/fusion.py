@@ -115,7 +115,7 @@ def _kernel(network: Network, layers: list[Layer]) -> Kernel:
         macs=total(cost.macs for cost in costs),
         other_flops=total(cost.other_flops for cost in costs),
         read_bytes=total(_read_bytes(network, layers, name) for name in outside if not network.tensors[name].constant),
-        write_bytes=written_bytes(network, layers[-1]),
+        write_bytes=written_bytes(network.tensors, layers[-1]),
         weight_bytes=total(_read_bytes(network, layers, name) for name in outside if network.tensors[name].constant),
     )
 

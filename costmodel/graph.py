@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Union
 
-from costmodel.dims import Dim, Extent, ceil_divide, product, total
+from costmodel.dims import Dim, Extent, ceil_divide, product, summed, total
 from costmodel.errors import MalformedModel, UnknownSize, nearest
 
 if TYPE_CHECKING:
@@ -188,7 +188,8 @@ class Cost:
     ``not_learnable``: positions of stored inputs that training does not change. ``stores``: the outputs are data that
     a file could have stored (a filled constant). ``scratch_bytes``: memory that lives only while the layer runs.
     ``bounds``: the most that a new size can be, by name, for sizes that stand for extents which depend on data.
-    ``bodies``: the subgraphs that the layer runs; ``macs`` and ``other_flops`` include theirs.
+    ``bodies``: the subgraphs that the layer runs; ``macs`` and ``other_flops`` include theirs. ``attribute_weights``:
+    what the layer learnt and stores in its attributes.
     """
 
     outputs: tuple[Tensor, ...]
@@ -202,6 +203,7 @@ class Cost:
     scratch_bytes: Extent = 0
     bounds: tuple[tuple[str, Extent], ...] = ()
     bodies: tuple[Body, ...] = ()
+    attribute_weights: tuple[Tensor, ...] = ()
 
     @property
     def flops(self) -> Extent:
@@ -217,6 +219,7 @@ class Node:
     """One node as the file states it; an omitted optional input is an empty name.
 
     ``opset`` overrides the model's opset of the node's domain, for nodes that come from a function with its own.
+    ``module`` is where the node stood in the program that was exported, as in ``layer1.0.conv1``.
     """
 
     name: str
@@ -226,6 +229,7 @@ class Node:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     domain: str = ""
     opset: int | None = None
+    module: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,7 +245,7 @@ class Subgraph:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One node with its cost; ``problem`` says why there is none, or what it leaves out."""
+    """One node with its cost; ``problem`` says why there is none, or what it leaves out; ``module`` is the node's."""
 
     name: str
     op: str
@@ -251,6 +255,7 @@ class Layer:
     domain: str
     cost: Cost | None
     problem: str | None = None
+    module: str = ""
 
     @property
     def label(self) -> str:
@@ -264,7 +269,7 @@ class Body:
 
     ``name`` is the attribute that holds it. ``times`` of a branch whose condition is open is a count that is 0 or 1.
     ``outputs`` names what the body gives back and ``results`` are these tensors; ``captures`` names what it reads of
-    the graph around it.
+    the graph around it. ``trip`` is the size, if any, that numbers the runs from 1 on in the layers' costs and shapes.
     """
 
     name: str
@@ -274,6 +279,7 @@ class Body:
     results: tuple[Tensor, ...]
     captures: tuple[str, ...]
     times: Extent = 1
+    trip: str | None = None
 
     @property
     def running_layers(self) -> tuple[Layer, ...]:
@@ -297,8 +303,16 @@ class Body:
         """Why layers of the body could not be counted, those of bodies within it too."""
         return tuple(layer.problem for layer in self.layers if layer.problem)
 
-    def repeated(self, times: Extent) -> Body:
-        return replace(self, times=times)
+    def over_runs(self, count: Extent) -> Extent:
+        """A count of one run, such as a layer's macs, added up over all runs."""
+        return count * self.times if self.trip is None else summed(count, self.trip, self.times)
+
+    def in_last_run(self, count: Extent) -> Extent:
+        """A count of one run as it is in the last."""
+        return count.subs({self.trip: self.times}) if self.trip and isinstance(count, Dim) else count
+
+    def repeated(self, times: Extent, trip: str | None = None) -> Body:
+        return replace(self, times=times, trip=trip)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from costmodel.counts import written_bytes
 from costmodel.dims import Dim, Extent, maximum, total, value_at
 from costmodel.errors import InvalidChoice, nearest
 from costmodel.graph import Layer, Network
@@ -60,8 +61,10 @@ class Memory:
 
     @cached_property
     def live_bytes(self) -> tuple[Extent, ...]:
-        """Bytes alive at each running layer, its inputs, outputs and scratch memory included."""
+        """Bytes alive at each running layer, its inputs, outputs and scratch memory included; without any, the inputs."""
         layers = self.network.running_layers
+        if not layers:
+            return (total(block.nbytes for block in self.blocks),)
         changes: list[list[Extent]] = [[] for _ in range(len(layers) + 2)]
         for block in self.blocks:
             changes[block.first].append(block.nbytes)
@@ -74,24 +77,34 @@ class Memory:
         return tuple(steps)
 
     @cached_property
-    def peak_bytes(self) -> Extent:
-        """The peak as an expression: the sum of all blocks for ``naive``, else the most alive at one moment."""
-        if self.planner == "naive":
-            return Dim.of(total(block.nbytes for block in self.blocks))
-        distinct = list(dict.fromkeys(self.live_bytes))
-        return Dim.of(maximum(*distinct) if distinct else total(block.nbytes for block in self.blocks))
+    def lower_bound_bytes(self) -> Dim:
+        """The most alive at one moment, as an expression."""
+        return Dim.of(maximum(*dict.fromkeys(self.live_bytes)))
+
+    @cached_property
+    def peak_bytes(self) -> Dim:
+        """The planner's peak as an expression."""
+        return self._separate_bytes if self.planner == "naive" else self.lower_bound_bytes
+
+    @property
+    def _separate_bytes(self) -> Dim:
+        """Every tensor in memory of its own (a view has none), and the most scratch memory that a layer needs."""
+        network = self.network
+        inputs = total(tensor.nbytes for tensor in network.inputs.values() if tensor.is_known)
+        written = total(written_bytes(network.tensors, layer) for layer in network.running_layers)
+        scratch = dict.fromkeys(layer.cost.scratch_bytes for layer in network.running_layers if layer.cost)
+        return Dim.of(inputs + written + maximum(0, *scratch))
 
     def at(self, values: Mapping[str, int] | None = None, /, **sizes: int) -> MemoryPlan:
         """The plan at one point. Raises UnknownSize for a size that is missing or does not exist."""
         point = self.network.bind({**(values or {}), **sizes})
-        steps = [value_at(step, point) for step in self.live_bytes] or [0]
+        steps = [value_at(step, point) for step in self.live_bytes]
         lower = max(steps)
         step = steps.index(lower)
-        everything = sum(value_at(block.nbytes, point) for block in self.blocks)
         held = [block for block in self.blocks if block.first <= step <= block.last]
         alive = [(block.tensors[0], value_at(block.nbytes, point)) for block in held]
         layers = self.network.running_layers
-        peak = everything if self.planner == "naive" else lower
+        peak = value_at(self.peak_bytes, point) if self.planner == "naive" else lower
         return MemoryPlan(
             planner=self.planner,
             peak_bytes=peak,
@@ -107,7 +120,7 @@ def memory(network: Network, *, planner: str = "ideal", order: str = "file") -> 
     """Plan the memory of a network's activations.
 
     ``planner``: ``ideal``, the most alive at one moment, below which no allocator gets in this order; ``naive``, every
-    tensor in memory of its own. ``order``: ``file``, as the file lists the layers.
+    tensor but views in memory of its own. ``order``: ``file``, as the file lists the layers.
 
     >>> from costmodel.build import Builder
     >>> b = Builder("two")
@@ -135,7 +148,7 @@ def _blocks(network: Network) -> tuple[Block, ...]:
     last = {name: last_use.get(name, 0) for name in network.inputs}
     for i, layer in enumerate(layers):
         for position, name in enumerate(layer.outputs):
-            if not name or network.tensors[name].shape is None:
+            if not name or not network.tensors[name].is_known or (position == 0 and _shows_constant(network, layer, root)):
                 continue
             shared = _shared_root(network, layer, i, root, last) if position == 0 else None
             owner = root[name] = shared or name
@@ -145,8 +158,13 @@ def _blocks(network: Network) -> tuple[Block, ...]:
     return tuple(
         Block(tuple(names), network.tensors[owner].nbytes, first[owner], min(last[owner], max(end - 1, 0)))
         for owner, names in members.items()
-        if network.tensors[owner].shape is not None
+        if network.tensors[owner].is_known
     )
+
+
+def _shows_constant(network: Network, layer: Layer, root: Mapping[str, str]) -> bool:
+    """Whether the first output is a view of what is no activation."""
+    return layer.cost is not None and layer.cost.view_of is not None and layer.inputs[layer.cost.view_of] not in root
 
 
 def _shared_root(network: Network, layer: Layer, step: int, root: Mapping[str, str], last: Mapping[str, int]) -> str | None:

@@ -51,7 +51,7 @@ def show(value: float, unit: str = "", digits: int = 3) -> str:
     exponent = math.floor(math.log10(abs(float(f"{value:.{digits - 1}e}"))) / 3)
     exponent = min(max(exponent, -5), 5)
     scaled = value / 1000.0**exponent
-    return f"{float(f'{scaled:.{digits}g}'):g} {SHOWN[exponent + 5]}{unit}".rstrip()
+    return f"{float(f'{scaled:.{digits}g}'):.{max(digits, 6)}g} {SHOWN[exponent + 5]}{unit}".rstrip()
 
 
 def show_bytes(value: float, digits: int = 3) -> str:

@@ -197,6 +197,10 @@ def conv(**options: Any) -> Callable[[Builder, str], Any]:
         (conv(filters=8, padding="haf"), ["padding 'haf'", "did you mean 'half'?"]),
         (lambda b, x: b.linear(b.flatten(x), 0), ["features must be at least 1"]),
         (lambda b, x: b.add(x, b.conv(x, 8)), ["add1", "one shape", "[N, 12, H, W]", "[N, 8, H, W]"]),
+        (lambda b, x: b.concat(x, b.max_pool(x, 2)), ["concat1", "one shape besides axis 1", "H//2"]),
+        (lambda b, x: b.conv(b.flatten(x), 8), ["conv1", "at least 3 axes", "[N, 12*H*W]"]),
+        (lambda b, x: b.attention(x, 4), ["attention1", "a tensor of 3 axes", "[N, 12, H, W]"]),
+        (lambda b, x: b.split(x, 2, axis=4), ["split1", "at least 5 axes"]),
         (lambda b, x: b.add(x), ["joins at least two tensors, not 1"]),
         (lambda b, x: b.shuffle(x, 5), ["12 channels do not form 5 equal groups"]),
         (lambda b, x: b.reshape(x, ("N", "K", 12)), ["asks for K", "no axis of 'x' [N, 12, H, W]"]),
@@ -217,5 +221,5 @@ def test_unknown_outputs_and_ops() -> None:
     x = b.input("x", (1, 8))
     with pytest.raises(InvalidSpec, match="no tensor 'y'"):
         b.finish("y")
-    with pytest.raises(UnsupportedOp, match="nothing is known of tensor 'warp1': Warp .* no cost rule"):
+    with pytest.raises(UnsupportedOp, match=r"nothing is known of tensor 'warp1': Warp .* no cost rule"):
         b.linear(b.op("Warp", x), 4)

@@ -39,8 +39,8 @@ def with_constants(model: onnx.ModelProto, inputs: list[Any]) -> onnx.ModelProto
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for info, value in zip(model.graph.input, inputs, strict=False):
-        if isinstance(value, np.ndarray) and info.type.HasField("tensor_type") and value.size <= 1024:
-            fixed.graph.initializer.append(numpy_helper.from_array(value, info.name))
+        if isinstance(value, (np.ndarray, np.generic)) and info.type.HasField("tensor_type") and value.size <= 1024:
+            fixed.graph.initializer.append(numpy_helper.from_array(np.asarray(value), info.name))
     return fixed
 
 

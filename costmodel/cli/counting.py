@@ -14,7 +14,7 @@ def count(
     at: At = None,
     sizes: Sizes = None,
     param: Parameters = None,
-    by: Annotated[Optional[By], typer.Option("--by", help="Add a table by op or by layer.")] = None,
+    by: Annotated[Optional[By], typer.Option("--by", metavar="op|layer", help="Add a table by op or by layer.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

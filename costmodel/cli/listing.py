@@ -70,6 +70,8 @@ def _export(network: Network, path: Path, weights: str) -> None:
     from costmodel.report.output import note
     from costmodel.specs import save_onnx
 
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}", param_hint="--export")
     save_onnx(network, path, weights=weights)  # type: ignore[arg-type]  # checked there
     note(f"wrote {network.name} to {path} ({path.stat().st_size:,} bytes)")
 

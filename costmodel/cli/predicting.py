@@ -43,7 +43,7 @@ def predict(
     param: Parameters = None,
     level: Level = 0.9,
     allow_unsupported: AllowUnsupported = False,
-    by: Annotated[Optional[By], typer.Option("--by", help="Add a table by layer.")] = None,
+    by: Annotated[Optional[By], typer.Option("--by", metavar="layer", help="Add a table by layer.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from costmodel.ops import (  # noqa: F401
     attention,
+    control,
     conv,
     elementwise,
     generators,
@@ -9,13 +10,16 @@ from costmodel.ops import (  # noqa: F401
     layout,
     matmul,
     microsoft,
+    ml,
     normalization,
     pooling,
     quantized,
     recurrent,
     reduction,
     resize,
+    sequence,
     signal,
     slicing,
     text,
+    training,
 )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from costmodel.dims import Extent
+from costmodel.dims import Extent, total
 from costmodel.errors import MalformedModel
-from costmodel.graph import Cost, Tensor
+from costmodel.graph import Cost, Tensor, dtype_numbered
 from costmodel.ops.activations import activation_flops
 from costmodel.ops.registry import rule
 from costmodel.ops.shapes import same
@@ -113,6 +113,30 @@ def rotated_size(x: Tensor, *, depth: Extent, width: int, tables: tuple[Tensor, 
         if isinstance(columns, int) and isinstance(turned, int) and columns != turned // 2:
             raise MalformedModel(f"the cosine and sine tables have {columns} columns; half of {turned} numbers turn")
     return x.size // depth * turned
+
+
+@rule("FlexAttention", domain="ai.onnx.preview")
+def flex_attention(q, k, v, *, prob_mod=None, scale=None, score_mod=None, softmax_precision=None, run_body):
+    """One multiply-add per query, key and number of every head, for scores and for values; per score 6 operations.
+
+    A product for the scale and five for the softmax; and what the subgraphs count that change scores and probabilities.
+    """
+    batch, heads, queries, depth = q.dims
+    _, _, keys, _ = k.dims
+    *_, value_depth = v.dims
+    core = Heads(batch, heads, queries, keys, depth, value_depth)
+    precision = "float64" if q.dtype == "float64" else "float32"
+    scores = q.to(
+        (batch, heads, queries, keys), dtype=precision if softmax_precision is None else dtype_numbered(softmax_precision)
+    )
+    changes = {"score_mod": score_mod, "prob_mod": prob_mod}
+    bodies = tuple(run_body(graph, (scores,), called=name) for name, graph in changes.items() if graph is not None)
+    return Cost(
+        (q.to((batch, heads, queries, value_depth)),),
+        macs=core.macs + total(body.macs for body in bodies),
+        other_flops=core.flops_between() + total(body.other_flops for body in bodies),
+        bodies=bodies,
+    )
 
 
 UPDATE_RULES = ("linear", "gated", "delta", "gated_delta")

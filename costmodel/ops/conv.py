@@ -55,7 +55,9 @@ def deform_conv(
     _, _, *extents = y.dims
     _, _, *kernel = w.dims
     axes = len(kernel)
-    same(offset.size, batch * offset_group * axes * product(kernel) * product(extents), "offsets and what the op samples")
+    needed = (batch, offset_group * axes * product(kernel), *extents)
+    for stated, extent in zip(offset.dims, needed, strict=True):
+        same(stated, extent, "extents of the offsets and of what is sampled")
     sampled = batch * channels * product(kernel) * product(extents)
     interpolation = 2 * axes + 2 * 2**axes - 1 + (mask is not None)
     return Cost((y,), macs=cost.macs, other_flops=cost.other_flops + sampled * interpolation)

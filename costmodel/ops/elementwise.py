@@ -56,7 +56,9 @@ UNARY = {
     "Reciprocal": Row("divide", values.reciprocal, attributes=LEGACY),
     "Relu": Row("maximum", values.relu, attributes=LEGACY),
     "Round": Row("round", values.round_even),
-    "Selu": Row("compare, exp, multiply, subtract, multiply, multiply", attributes={"alpha": 1.67326, "gamma": 1.0507, **LEGACY}),
+    "Selu": Row(
+        "compare, exp, multiply, subtract, multiply, multiply", attributes={"alpha": 1.67326, "gamma": 1.0507, **LEGACY}
+    ),
     "Shrink": Row("compare, add, compare, subtract", attributes={"bias": 0.0, "lambd": 0.5}),
     "Sigmoid": Row("negate, exp, add, divide", attributes=LEGACY),
     "Sign": Row("compare", values.sign),

@@ -21,12 +21,13 @@ FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 RANDOM_OPS = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
+OF_THE_NODE = frozenset({"name", "run_body", "layers_between"})  # facts that make a rule's answer that of one node
 
 
 class Engine:
     """Derives tensors and costs node by node. ``tensors`` maps a name to what is known of it.
 
-    ``declared`` holds shapes that the file states; they stand in only for the outputs of an op without a rule.
+    ``declared`` holds shapes that the file states; they stand in only for what no rule, or no rule here, can tell.
     ``agreements`` replaces sizes that turned out not to be free. ``known`` holds costs by layer and is added to: engines
     of the same opsets may share it. The engine of a subgraph sees the names of the one around it, ``outer``, and lists
     those that it took in ``captures``.
@@ -68,7 +69,9 @@ class Engine:
                 raise MalformedModel(f"{_label(node)}: tensor {name!r} is written twice; each name stands for one tensor")
             if name:
                 self.tensors[name] = tensor
-        layer = Layer(node.name, node.op, node.inputs, node.outputs, node.attributes, node.domain, cost, problem)
+        layer = Layer(
+            node.name, node.op, node.inputs, node.outputs, node.attributes, node.domain, cost, problem, node.module
+        )
         self.layers.append(layer)
         return layer
 
@@ -93,7 +96,7 @@ class Engine:
         inner.tensors.update(graph.initializers)
         inner.tensors.update(zip(graph.inputs, map(self.agreed, inputs), strict=True))
         for part in graph.nodes:
-            inner.add(replace(part, name=f"{node.name}/{called}/{part.name}"))
+            inner.add(replace(part, name=f"{node.name}/{called}/{part.name}", module=part.module or node.module))
         results = tuple(inner.find(name) for name in graph.outputs)
         missing = [name for name, tensor in zip(graph.outputs, results, strict=True) if tensor is None]
         if missing:
@@ -107,6 +110,21 @@ class Engine:
             results=found,
             captures=tuple(inner.captures),
         )
+
+    def layers_between(self, sources: Sequence[str], target: str) -> tuple[Layer, ...]:
+        """The layers so far on any way from these tensors to that one."""
+        reached = set(sources)
+        forwards = []
+        for layer in self.layers:
+            if not reached.isdisjoint(layer.inputs):
+                reached.update(layer.outputs)
+                forwards.append(layer)
+        needed, found = {target}, []
+        for layer in reversed(forwards):
+            if not needed.isdisjoint(layer.outputs):
+                needed.update(layer.inputs)
+                found.append(layer)
+        return tuple(reversed(found))
 
     def find(self, name: str) -> Tensor | None:
         """The tensor of this name, here or in the graph around; None if there is none."""
@@ -133,7 +151,8 @@ class Engine:
             return tuple(self.declared.get(name, unknown) for name in node.outputs)
         if len(cost.outputs) < len(node.outputs):
             raise MalformedModel(f"{_label(node)}: has {len(node.outputs)} outputs, the op gives {len(cost.outputs)}")
-        return cost.outputs[: len(node.outputs)]
+        found = zip(node.outputs, cost.outputs, strict=False)
+        return tuple(tensor if tensor.is_known else self.declared.get(name, tensor) for name, tensor in found)
 
     def _cost(self, node: Node, inputs: tuple[Tensor | None, ...]) -> Cost:
         opset = node.opset or self.opsets.get(node.domain, DEFAULT_OPSET)
@@ -157,7 +176,7 @@ class Engine:
         _check_arity(node, known, given)
         attributes = dict(node.attributes)
         facts = {"op": node.op, "opset": opset, "n_outputs": len(node.outputs), "name": node.name}
-        facts["run_body"] = partial(self.run_body, node)
+        facts |= {"run_body": partial(self.run_body, node), "layers_between": self.layers_between}
         try:
             return registry.call(known, given, attributes, facts)
         except ShapeMismatch as error:
@@ -203,7 +222,7 @@ def _check_arity(node: Node, known: registry.Rule, given: tuple[Tensor | None, .
 
 def _key(node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...]) -> Any:
     """What a rule's answer depends on; None where that cannot be compared, bears the node's name or needs its subgraphs."""
-    if not known.facts.isdisjoint(("name", "run_body")):
+    if not known.facts.isdisjoint(OF_THE_NODE):
         return None
     key = (node.op, node.domain, known.since, inputs, tuple(sorted(node.attributes.items())), len(node.outputs))
     try:

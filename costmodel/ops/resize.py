@@ -61,7 +61,8 @@ def _by_sizes(x: Tensor, axes: Sequence[int], sizes: Tensor, policy: str, name: 
     given = extents(sizes) or (None,) * len(axes)
     if len(given) != len(axes):
         raise MalformedModel(f"{len(given)} sizes are given for {len(axes)} axes")
-    wanted: Sequence[Extent] = Unknowns(name).filled(given)
+    unknown = Unknowns(name)
+    wanted = [unknown.extent(f"axis{axis}") if size is None else size for axis, size in zip(axes, given, strict=True)]
     if policy != "stretch":
         wanted = _in_proportion([x.dims[axis] for axis in axes], wanted, policy)
     shape = list(x.dims)
@@ -137,7 +138,7 @@ def grid_sample(x, grid, *, align_corners=0, mode="linear", padding_mode="zeros"
 def affine_grid(theta, size, *, align_corners=0, name):
     """One multiply-add per coordinate and element of its place (a matrix product with [x, y, 1])."""
     batch, axes, homogeneous = theta.dims
-    _, _, *spatial = extents(size) or (None,) * (theta.rank + 1)
+    _, _, *spatial = extents(size) or (None,) * (axes + 2)
     same(len(spatial), axes, "spatial axes and rows of theta")
     grid = theta.to((batch, *Unknowns(name).filled(spatial), axes))
     return Cost((grid,), macs=grid.size * homogeneous)

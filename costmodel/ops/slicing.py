@@ -15,7 +15,7 @@ from costmodel.ops.registry import rule
 from costmodel.ops.shapes import normal_axes, normal_axis, same
 from costmodel.ops.value_layout import Objects, Unknowns, extents, moved, scalar, size_of
 
-BEYOND = 2**31 - 1  # exporters write the largest number of 32 or 64 bits for "to the end"
+BEYOND = 10**9  # "to the end": exporters write the largest number of 32 or 64 bits, or a round one; no axis is longer
 
 
 Places = Sequence[Union[Extent, None]]

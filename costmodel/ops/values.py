@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from costmodel.dims import Dim, Extent, bounds, floor_divide, lowest_terms
+from costmodel.dims import Dim, Extent, bounds, floor_divide, lowest_terms, positive
 from costmodel.dims import maximum as dims_maximum
 from costmodel.dims import minimum as dims_minimum
 from costmodel.graph import DTYPE_BITS, Shape, Tensor
@@ -253,68 +253,64 @@ def relu(x: Any) -> Any:
     return largest(x, 0)
 
 
-def equal(a: Any, b: Any) -> int | None:
-    """1, 0, or None where it depends on sizes, as for all comparisons.
+def greater(a: Any, b: Any) -> Extent | None:
+    """1 where it is so, else 0, as a count where that depends on sizes. All comparisons give their answer this way.
 
     >>> h = Dim.size("H")
-    >>> equal(h, h), equal(h, -1), equal(h, 1)
-    (1, 0, None)
+    >>> greater(h, 0), greater(h, h), greater(h, 32)
+    (1, 0, Dim('min(1, max(0, H - 32))'))
     """
-    low, high = _gap(a, b)
-    return _decided(low == high == 0, low > 0 or high < 0)
+    order = _order(a, b)
+    return None if order is None else positive(order)
 
 
-def less(a: Any, b: Any) -> int | None:
-    low, high = _gap(a, b)
-    return _decided(high < 0, low >= 0)
+def less(a: Any, b: Any) -> Extent | None:
+    return greater(b, a)
 
 
-def less_or_equal(a: Any, b: Any) -> int | None:
-    low, high = _gap(a, b)
-    return _decided(high <= 0, low > 0)
+def greater_or_equal(a: Any, b: Any) -> Extent | None:
+    return not_(greater(b, a))
 
 
-def greater(a: Any, b: Any) -> int | None:
-    return less(b, a)
+def less_or_equal(a: Any, b: Any) -> Extent | None:
+    return not_(greater(a, b))
 
 
-def greater_or_equal(a: Any, b: Any) -> int | None:
-    return less_or_equal(b, a)
+def equal(a: Any, b: Any) -> Extent | None:
+    order = _order(a, b)
+    return None if order is None else 1 - positive(dims_maximum(order, -order))
 
 
-def _gap(a: Any, b: Any) -> tuple[float, float]:
-    """Least and greatest a - b, for two numbers or texts only its sign; NaN, which fails all tests, if unknown."""
+def _order(a: Any, b: Any) -> Extent | None:
+    """A count with the sign of a - b; None where that is unknown, or beside NaN."""
     if _is_open((a, b)):
         difference = subtract(a, b)
-        return (math.nan, math.nan) if difference is None else bounds(Ratio.of(difference).num)
-    ordered = math.nan if a is None or b is None or a != a or b != b else (a > b) - (a < b)
-    return ordered, ordered
+        return None if difference is None else Ratio.of(difference).num
+    return None if a is None or b is None or a != a or b != b else (a > b) - (a < b)
 
 
-def _decided(holds: bool, fails: bool) -> int | None:
-    return 1 if holds else 0 if fails else None
+def and_(a: Any, b: Any) -> Extent | None:
+    return 0 if a == 0 or b == 0 else None if a is None or b is None else dims_minimum(a, b)
 
 
-def and_(a: Any, b: Any) -> int | None:
-    return 0 if a == 0 or b == 0 else None if a is None or b is None else 1
+def or_(a: Any, b: Any) -> Extent | None:
+    return 1 if a == 1 or b == 1 else None if a is None or b is None else dims_maximum(a, b)
 
 
-def or_(a: Any, b: Any) -> int | None:
-    return not_(and_(not_(a), not_(b)))
+def xor_(a: Any, b: Any) -> Extent | None:
+    return not_(equal(a, b))
 
 
-def xor_(a: Any, b: Any) -> int | None:
-    return None if a is None or b is None else int(bool(a) != bool(b))
-
-
-def not_(a: Any) -> int | None:
-    return None if a is None else int(not a)
+def not_(a: Any) -> Extent | None:
+    return None if a is None else 1 - a
 
 
 def where(condition: Any, x: Any, y: Any) -> Any:
-    """The chosen side; where the condition is unknown, what both sides agree on."""
-    if condition is None:
+    """The chosen side, weighed by a condition on sizes; where the condition is unknown, what both sides agree on."""
+    if condition is None or x == y:
         return x if x == y else None
+    if isinstance(condition, Dim):
+        return add(y, multiply(condition, subtract(x, y)))
     return x if condition else y
 
 
@@ -322,9 +318,8 @@ def clip(x: Any, low: Any, high: Any) -> Any:
     return smallest(largest(x, low), high)
 
 
-def sign(x: Any) -> int | None:
-    above, below = greater(x, 0), less(x, 0)
-    return None if above is None or below is None else above - below
+def sign(x: Any) -> Any:
+    return subtract(greater(x, 0), less(x, 0))
 
 
 def total(*elements: Any) -> Any:

@@ -60,7 +60,10 @@ def _called(call: Node, function: Function) -> Sequence[Node]:
     names |= dict(zip(function.outputs, call.outputs, strict=False))
     attributes = {**function.defaults, **call.attributes}
     body = [_renamed(node, names, attributes, call.name) for node in function.nodes]
-    return [replace(node, opset=function.opsets.get(node.domain, node.opset)) for node in body]
+    return [
+        replace(node, opset=function.opsets.get(node.domain, node.opset), module=node.module or call.module)
+        for node in body
+    ]
 
 
 def _renamed(node: Node, names: Mapping[str, str], attributes: Mapping[str, Attribute], prefix: str) -> Node:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from costmodel.dims import Dim, Extent
 from costmodel.errors import CostModelError, MalformedModel, ParseError, ShapeMismatch, UnknownSize, nearest
-from costmodel.graph import DTYPE_BITS, Attribute, Network, Node, Subgraph, Tensor
+from costmodel.graph import DTYPE_BITS, FLOAT_DTYPES, Attribute, Network, Node, Subgraph, Tensor
 from costmodel.ops.engine import Engine
 from costmodel.ops.shapes import VALUE_LIMIT
 from costmodel.read import wire
@@ -110,7 +110,7 @@ class _Loader:
             (proto.domain, proto.name, proto.overload): Function(
                 inputs=tuple(proto.input),
                 outputs=tuple(proto.output),
-                defaults={attribute.name: _attribute(attribute) for attribute in proto.attribute_proto},
+                defaults=_attributes(proto.attribute_proto),
                 nodes=_nodes(proto.node),
                 opsets={item.domain: item.version for item in proto.opset_import},
             )
@@ -235,12 +235,26 @@ def _nodes(protos: Iterable[onnx.NodeProto]) -> tuple[Node, ...]:
     for index, proto in enumerate(protos):
         name = proto.name or f"{proto.op_type}_{index}"
         seen = names[name] = names.get(name, -1) + 1
-        attributes = {attribute.name: _attribute(attribute) for attribute in proto.attribute}
+        attributes = _attributes(proto.attribute)
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         if seen:
             name = f"{name}_{seen}"
         nodes.append(Node(name, proto.op_type, tuple(proto.input), tuple(proto.output), attributes, domain))
     return tuple(nodes)
+
+
+def _attributes(protos: Iterable[onnx.AttributeProto]) -> dict[str, Attribute]:
+    found = {proto.name: _attribute(proto) for proto in protos}
+    for name in found:
+        _checked_text(name, "the name of an attribute")
+    return found
+
+
+def _checked_text(text: str | bytes, what: str) -> str:
+    """Protobuf hands a text that is not UTF-8 out as bytes."""
+    if isinstance(text, bytes):
+        raise MalformedModel(f"{what}, {text!r}, is no UTF-8 text; the file is damaged")
+    return text
 
 
 def _attribute(proto: onnx.AttributeProto) -> Attribute:
@@ -297,14 +311,14 @@ def _tensor(proto: onnx.TensorProto) -> Tensor:
     count = 1
     for extent in dims:
         count *= extent
-    limit = 16 if dtype.startswith("float") else VALUE_LIMIT
+    limit = 16 if dtype in FLOAT_DTYPES else VALUE_LIMIT
     value = _value(proto, dtype, count) if count <= limit else None
     return Tensor(dtype, dims, value, constant=True)
 
 
 _RAW_FORMATS = {
     "float32": "<f4", "float64": "<f8", "float16": "<f2", "int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "i1",
-    "uint64": "<u8", "uint32": "<u4", "uint16": "<u2", "uint8": "u1", "bool": "?",
+    "uint64": "<u8", "uint32": "<u4", "uint16": "<u2", "uint8": "u1", "bool": "?", "bfloat16": "<u2",
 }  # fmt: skip
 _TYPED_FIELDS = {
     "float32": "float_data", "float64": "double_data", "int64": "int64_data", "uint64": "uint64_data",
@@ -320,9 +334,12 @@ def _value(proto: onnx.TensorProto, dtype: str, count: int) -> tuple[int | float
             return None
         import numpy
 
-        numbers = numpy.frombuffer(proto.raw_data, dtype=_RAW_FORMATS[dtype]).tolist()
+        stored = numpy.frombuffer(proto.raw_data, dtype=_RAW_FORMATS[dtype])
+        if dtype == "bfloat16":  # the upper half of a float32
+            stored = (stored.astype("<u4") << 16).view("<f4")
+        numbers = stored.tolist()
     else:
-        if dtype == "float16":
+        if dtype in ("float16", "bfloat16"):
             return None
         numbers = list(getattr(proto, _TYPED_FIELDS.get(dtype, "int32_data")))
     if len(numbers) != count:
@@ -352,7 +369,7 @@ def _declared_type(proto: onnx.TypeProto, name: str = "") -> Any:
 def _extent(dim: Any, unnamed: str) -> Extent:
     if dim.HasField("dim_value") and dim.dim_value > 0:
         return int(dim.dim_value)
-    return Dim.size(dim.dim_param or unnamed)
+    return Dim.size(_checked_text(dim.dim_param, "the name of a dimension") or unnamed)
 
 
 def _declared(graph: onnx.GraphProto) -> dict[str, Tensor]:

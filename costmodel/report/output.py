@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 INDENT = 2
 NUMBERS, NAMES = ">", "<"
+GAP = 1  # blanks between columns, besides the one that the box has
+NARROW = 8  # the least width of a column that wraps
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,6 @@ class Grid:
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _print_text(parts: Iterable[str | Grid]) -> None:
     console = Console(highlight=False)
     with console.capture() as captured:
         for part in parts:
-            console.print(_table(part) if isinstance(part, Grid) else part, markup=False, emoji=False)
+            console.print(_table(part, console.width) if isinstance(part, Grid) else part, markup=False, emoji=False)
     sys.stdout.writelines(f"{line}\n" for line in _tidied(captured.get().splitlines()))
 
 
@@ -100,22 +101,35 @@ def _tidied(lines: Iterable[str]) -> Iterator[str]:
         is_gap = not line
 
 
-def _table(grid: Grid) -> Table:
+def _table(grid: Grid, width: int) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=grid.title or None, title_justify="left", header_style="bold", pad_edge=False)
-    for name in grid.header:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, GAP, 0, 0), pad_edge=False)
+    whole = _whole_columns(grid, width)
+    for i, name in enumerate(grid.header):
         table.add_column(
             Text(name.lstrip(NUMBERS + NAMES)),
             justify="right" if name.startswith(NUMBERS) else "left",
-            no_wrap=name.startswith((NUMBERS, NAMES)),
+            no_wrap=i in whole,
             overflow="fold",
         )
     for row in grid.rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
+
+
+def _whole_columns(grid: Grid, width: int) -> set[int]:
+    """The columns that are not to be wrapped; none where they leave too little room, as nothing is ever cut off."""
+    whole = {i for i, name in enumerate(grid.header) if name.startswith((NUMBERS, NAMES))}
+    columns = [_widest(grid, i) if i in whole else min(NARROW, _widest(grid, i)) for i in range(len(grid.header))]
+    return whole if sum(columns) + (GAP + 1) * len(columns) <= width else set()
+
+
+def _widest(grid: Grid, column: int) -> int:
+    cells = (grid.header[column].lstrip(NUMBERS + NAMES), *(row[column] for row in grid.rows))
+    return max(len(line) for cell in cells for line in cell.split("\n"))
 
 
 # -- stderr -----------------------------------------------------------------------------------------------------

@@ -48,7 +48,10 @@ def evaluate(text: str, names: Mapping[str, Any]) -> Any:
 
     Raises ParseError for what is no expression, for an unknown name (with the nearest) and for operands that do not fit.
     """
-    return _value(_parsed(text), names)
+    try:
+        return _value(_parsed(text), names)
+    except RecursionError:
+        raise ParseError(f"{text[:40]!r} ... is nested too deep") from None
 
 
 @lru_cache(maxsize=4096)

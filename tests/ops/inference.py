@@ -54,12 +54,16 @@ def inferred(op: str, *inputs: Any, opset: int, n_outputs: int = 1, **attributes
 def derived(
     op: str, *inputs: Any, opset: int, n_outputs: int = 1, names: Mapping[int, str] | None = None, **attributes: Any
 ) -> Outputs:
-    """The same by the rule, with the extents in ``names`` open in every input and bound again."""
-    given = [tensor_of(array, named=names) for array in inputs]
+    """The same by the rule, with the extents in ``names`` open, except of lists of integers, and bound again."""
+    given = [tensor_of(array, named=None if _is_list(array) else names) for array in inputs]
     plain = {name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()}
     cost = run(op, *given, opset=opset, n_outputs=n_outputs, **plain)
     sizes = {name: extent for extent, name in (names or {}).items()}
     return [(y.dtype, tuple(at(extent, sizes) for extent in y.dims)) for y in cost.outputs[:n_outputs]]
+
+
+def _is_list(array: Any) -> bool:
+    return np.ndim(array) < 2 and np.asarray(array).dtype.kind == "i"
 
 
 def disagreements(rows: Sequence[tuple[Any, ...]], names: Mapping[int, str] | None = None) -> Iterator[str]:

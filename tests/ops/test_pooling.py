@@ -38,15 +38,15 @@ def test_every_opset() -> None:
             rows += [(op, opset, [x], plain), (op, opset, [x], {**plain, "pads": [1, 0, 1, 1]})]
             rows += [(op, opset, [x], {**plain, "auto_pad": mode}) for mode in ("SAME_UPPER", "SAME_LOWER", "VALID")]
             if opset >= CEIL_SINCE[op]:
-                rows.append((op, opset, [x], {**plain, "pads": [1, 0, 1, 1], "ceil_mode": 1}))
+                rows.append((op, opset, [x], {**plain, "strides": [2, 2], "pads": [1, 1, 0, 0], "ceil_mode": 1}))
             if opset >= DILATIONS_SINCE[op]:
                 rows.append((op, opset, [x], {**plain, "dilations": [2, 3]}))
-    rows += [("MaxPool", opset, [x], {"kernel_shape": [3, 3], "storage_order": 1}, 2) for opset in versions("MaxPool") if opset >= 8]
+    rows += [("MaxPool", opset, [x], {"kernel_shape": [3, 3], "storage_order": 1}, 2) for opset in (8, 10, 11, 12, 22)]
     rows += [("AveragePool", opset, [x], {"kernel_shape": [2, 2], "count_include_pad": 1}) for opset in (7, 10, 11, 19, 22)]
     rows += [(op, opset, [x], {}) for op in OPS if op.startswith("Global") for opset in versions(op)]
     rows += [("MaxRoiPool", opset, [x, rois], {"pooled_shape": [7, 7]}) for opset in versions("MaxRoiPool")]
     indices = np.zeros((5, 3, 19, 23), np.int64)
-    rows += [("MaxUnpool", opset, [x, indices], {"kernel_shape": [2, 2], "strides": [2, 2]}) for opset in versions("MaxUnpool")]
+    rows += [("MaxUnpool", opset, [x, indices], {"kernel_shape": [2, 2], "strides": [2, 2]}) for opset in (9, 11, 22)]
     assert not list(disagreements(rows, SIZES))
 
 
@@ -95,7 +95,9 @@ def test_every_window_element_is_counted(op: str, each: int, final: int) -> None
     assert at(cost.other_flops, {"N": 3, "H": height, "W": width}) == 3 * 4 * steps
 
 
-@pytest.mark.parametrize(("op", "per_channel"), [("GlobalMaxPool", "H*W"), ("GlobalAveragePool", "H*W + 1"), ("GlobalLpPool", "2*H*W + 1")])
+@pytest.mark.parametrize(
+    ("op", "per_channel"), [("GlobalMaxPool", "H*W"), ("GlobalAveragePool", "H*W + 1"), ("GlobalLpPool", "2*H*W + 1")]
+)
 def test_global_pools_read_every_element_once(op: str, per_channel: str) -> None:
     assert run(op, open_tensor("H", "W", "H", "W")).other_flops == open_tensor("H", "W", per_channel).size
 
@@ -122,7 +124,7 @@ def test_unpooling_to_a_given_shape() -> None:
         ("MaxPool", [open_tensor(1, 1, 3)], {"kernel_shape": (2,), "pads": (1,)}, "must have two numbers for each"),
         ("MaxPool", [open_tensor(1, 1, 3)], {}, "the attribute 'kernel_shape' is required"),
         ("AveragePool", [open_tensor(1, 1, 3)], {"kernel_shape": (2,), "auto_pad": "SAME"}, "'SAME' is none of NOTSET"),
-        ("MaxUnpool", [open_tensor(1, 1, 3), open_tensor(1, 1, 4)], {"kernel_shape": (2,)}, "elements and indices must be equal"),
+        ("MaxUnpool", [open_tensor(1, 1, 3), open_tensor(1, 1, 4)], {"kernel_shape": (2,)}, "elements and indices must be"),
     ],
 )
 def test_faults_name_the_rule_and_the_value(op: str, inputs: Any, attributes: Any, message: str) -> None:

@@ -75,8 +75,9 @@ def matmul_n_bits_mlp(
 
 @microsoft("MatMulNBitsQkv")
 def matmul_n_bits_qkv(
-    a, skip, norm_scale, q_b, q_scales, q_bias=None, k_b=None, k_scales=None, k_bias=None, v_b=None, v_scales=None,
-    v_bias=None, *, K, Nq, Nkv, block_size, bits=4, accuracy_level=0, epsilon=1e-6,  # noqa: N803 - ONNX Runtime's names
+    a, skip=None, norm_scale=None, q_b=None, q_scales=None, q_bias=None, k_b=None, k_scales=None, k_bias=None, v_b=None,
+    v_scales=None, v_bias=None,
+    *, K, Nq, Nkv, block_size, bits=4, accuracy_level=0, epsilon=1e-6,  # noqa: N803 - ONNX Runtime's names
 ):  # fmt: skip
     """Three products as MatMulNBits behind one normalisation."""
     summed, flops = _normalized(a, skip, norm_scale)

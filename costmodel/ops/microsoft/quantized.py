@@ -18,7 +18,15 @@ from costmodel.ops.microsoft.convolution import channels_first
 from costmodel.ops.microsoft.convolution import channels_last as with_channels_last
 from costmodel.ops.microsoft.domain import microsoft
 from costmodel.ops.pooling import average_pool, global_average_pool
-from costmodel.ops.quantized import DEQUANTIZE, QUANTIZE, REQUANTIZE, dequantize_linear, qlinear_conv, quantize_linear, shifted
+from costmodel.ops.quantized import (
+    DEQUANTIZE,
+    QUANTIZE,
+    REQUANTIZE,
+    dequantize_linear,
+    qlinear_conv,
+    quantize_linear,
+    shifted,
+)
 from costmodel.ops.reduction import reduced_shape
 from costmodel.ops.shapes import broadcast, normal_axes, normal_axis
 
@@ -124,7 +132,9 @@ def qlinear_global_average_pool(x, x_scale, x_zero_point, y_scale, y_zero_point,
 
 
 @microsoft("QLinearReduceMean")
-def qlinear_reduce_mean(data, data_scale, data_zero_point=None, reduced_scale=None, reduced_zero_point=None, *, axes, keepdims):
+def qlinear_reduce_mean(
+    data, data_scale, data_zero_point=None, reduced_scale=None, reduced_zero_point=None, *, axes, keepdims
+):
     """3 per element: dequantise, add; 4 per result: divide, quantise."""
     y = data.to(reduced_shape(data.dims, normal_axes(axes, data.rank), keepdims=keepdims))
     return _requantized(Cost((y,), other_flops=data.size + y.size), data)
