@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from costmodel.counts import count as count
     from costmodel.dims import Dim as Dim
     from costmodel.errors import CannotCalibrate as CannotCalibrate
+    from costmodel.errors import CannotExport as CannotExport
     from costmodel.errors import CostModelError as CostModelError
     from costmodel.errors import InvalidChoice as InvalidChoice
     from costmodel.errors import InvalidDevice as InvalidDevice
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from costmodel.prediction import predict_many as predict_many
     from costmodel.prediction import profiles as profiles
     from costmodel.read.onnx import load as load
+    from costmodel.read.torch import from_torch as from_torch
     from costmodel.schema.device import devices as devices
     from costmodel.schema.measurement import read_measurements as read_measurements
     from costmodel.schema.profile import Profile as Profile
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
     from costmodel.specs import zoo_names as zoo_names
 
 _ERRORS = (
-    "CannotCalibrate", "CostModelError", "InvalidChoice", "InvalidDevice", "InvalidMeasurement", "InvalidProfile",
+    "CannotCalibrate", "CannotExport", "CostModelError", "InvalidChoice", "InvalidDevice", "InvalidMeasurement", "InvalidProfile",
     "InvalidSpec", "MalformedModel", "MissingExtra", "ParseError", "ShapeMismatch", "UnknownDevice", "UnknownNetwork",
     "UnknownProfile", "UnknownSize", "UnsupportedOp",
 )  # fmt: skip
@@ -79,6 +81,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "ops.registry": ("rule",),
     "prediction": ("Estimate", "Prediction", "predict", "predict_many", "profiles"),
     "read.onnx": ("load",),
+    "read.torch": ("from_torch",),
     "schema.device": ("devices",),
     "schema.measurement": ("read_measurements",),
     "schema.profile": ("Profile",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -50,7 +50,7 @@ QUANTITIES: tuple[str, ...] = tuple(f.name for f in fields(Quantities))
 @dataclass(frozen=True, slots=True)
 class LayerCount:
     """What one layer counts for, all runs of its bodies included; ``inside`` holds the bodies' layers, one run of
-    each; ``dtype`` is that of its arithmetic.
+    each; ``dtype`` is that of its arithmetic; ``module`` is the layer's.
     """
 
     name: str
@@ -59,6 +59,7 @@ class LayerCount:
     problem: str | None = None
     inside: tuple[LayerCount, ...] = ()
     dtype: str = ""
+    module: str = ""
 
     def flat(self) -> Iterator[LayerCount]:
         """The layer and those of its bodies, theirs too."""
@@ -95,10 +96,21 @@ class Counts:
 
     def by_op(self) -> dict[str, Quantities]:
         """The sums by op, those with the most macs first where they are numbers, else in order of appearance."""
+        return self._sums(lambda layer: layer.op)
+
+    def by_module(self, depth: int | None = None) -> dict[str, Quantities]:
+        """The sums by the module that the layers come from, in order of appearance; together they are the total.
+
+        ``depth`` counts the parts of a path that are told apart: with 2, ``layer1.0.conv1`` belongs to ``layer1.0``. What
+        stands in no module is under the empty path, and so is everything where the file names no modules.
+        """
+        return self._sums(lambda layer: ".".join(layer.module.split(".")[:depth]))
+
+    def _sums(self, group: Callable[[LayerCount], str]) -> dict[str, Quantities]:
         groups: dict[str, list[Quantities]] = {}
         for layer in self.layers:
-            groups.setdefault(layer.op, []).append(layer.quantities)
-        return {op: Quantities.sum(parts) for op, parts in groups.items()}
+            groups.setdefault(group(layer), []).append(layer.quantities)
+        return {name: Quantities.sum(parts) for name, parts in groups.items()}
 
     def macs_by_dtype(self) -> dict[str, Extent]:
         """The multiply-adds by the dtype that they are done in; a QDQ pair around an op makes it an integer op."""
@@ -157,7 +169,7 @@ class _Scope:
     def counts(self) -> Iterator[LayerCount]:
         for layer in self.graph.layers:
             if layer.cost is None:
-                yield LayerCount(layer.name, layer.op, Quantities(), layer.problem)
+                yield LayerCount(layer.name, layer.op, Quantities(), layer.problem, module=layer.module)
             elif not self.graph.is_constant(layer):
                 yield self._count(layer, layer.cost)
 
@@ -177,7 +189,7 @@ class _Scope:
             activation_bytes=total([written, *(body.over_runs(run.activation_bytes) for body, run in runs)]),
         )
         inside = tuple(part for _, parts in scopes for part in parts)
-        return LayerCount(layer.name, layer.op, quantities, layer.problem, inside, self._dtype(layer))
+        return LayerCount(layer.name, layer.op, quantities, layer.problem, inside, self._dtype(layer), layer.module)
 
     def _dtype(self, layer: Layer) -> str:
         """The dtype of the arithmetic: an integer op's, else that of the inputs that are multiplied."""

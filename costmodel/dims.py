@@ -672,7 +672,7 @@ def _sum_text(terms: Mapping[Monomial, int]) -> str:
 def _term_text(monomial: Monomial, coefficient: int) -> str:
     """A term without its sign; a lone floor needs brackets only after a minus, which binds tighter than //."""
     factors = [] if abs(coefficient) == 1 and monomial else [str(abs(coefficient))]
-    for atom, power in monomial:
+    for atom, power in sorted(monomial, key=lambda item: (item[0].kind != "size", item[0].text)):
         alone = coefficient == 1 and len(monomial) == 1 and power == 1
         text = f"({atom.text})" if atom.kind == "floor" and not alone else atom.text
         factors.append(text if power == 1 else f"{text}**{power}")

@@ -17,6 +17,7 @@
     |-- InvalidProfile        a profile file that cannot be used
     |-- CannotCalibrate       too little to fit
     |-- InvalidChoice         an option with a value outside its list
+    |-- CannotExport          torch cannot trace a module, or write it as ONNX
     `-- MissingExtra          an optional dependency that is not installed
 
 Each message says the rule, the value, the place and the cure.
@@ -95,6 +96,10 @@ class CannotCalibrate(CostModelError):
 
 class InvalidChoice(CostModelError):
     """An option has a value outside its list."""
+
+
+class CannotExport(CostModelError):
+    """torch cannot trace a module, or write it as ONNX."""
 
 
 class MissingExtra(CostModelError):

@@ -74,7 +74,7 @@ def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
 
     >>> from costmodel.build import Builder
     >>> b = Builder("tiny")
-    >>> y = b.relu(b.batch_norm(b.conv(b.input("x", (1, 3, 8, 8)), 8, kernel=3, padding=1)))
+    >>> y = b.relu(b.bn(b.conv(b.input("x", (1, 3, 8, 8)), 8, kernel=3, padding=1)))
     >>> [kernel.op for kernel in fuse(b.finish(y), "ncnn")]
     ['Conv']
     """

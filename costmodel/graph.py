@@ -6,7 +6,8 @@ the cost that its rule stated. It is never changed after it was made.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -96,6 +97,12 @@ class Tensor:
         bits = DTYPE_BITS[self.dtype]
         return self.size * (bits // 8) if bits % 8 == 0 else ceil_divide(self.size * bits, 8)
 
+    def mapped(self, change: Callable[[Extent], Extent]) -> Tensor:
+        """The same with every open count, in the shape and in the value, replaced by what the function makes of it."""
+        shape = None if self.shape is None else tuple(map(change, self.shape))
+        value = None if self.value is None else tuple(change(e) if isinstance(e, Dim) else e for e in self.value)
+        return replace(self, shape=shape, value=value)
+
     def to(self, shape: Sequence[Extent] | None, *, dtype: str | None = None) -> Tensor:
         """A computed tensor of the same dtype (or another) with this shape."""
         return Tensor(dtype or self.dtype, None if shape is None else tuple(shape))
@@ -139,6 +146,10 @@ class SequenceOf(Container):
         known = None if elements is None else tuple(elements)
         return SequenceOf(element.dtype, None, element=element, length=length, elements=known)
 
+    def mapped(self, change: Callable[[Extent], Extent]) -> Tensor:
+        elements = None if self.elements is None else tuple(element.mapped(change) for element in self.elements)
+        return replace(self, element=self.element.mapped(change), length=change(self.length), elements=elements)
+
     @property
     def nbytes(self) -> Extent:
         if self.elements is not None:
@@ -157,6 +168,9 @@ class OptionalOf(Container):
     def of(element: Tensor, is_present: bool | None = None) -> OptionalOf:
         return OptionalOf(element.dtype, None, element=element, is_present=is_present)
 
+    def mapped(self, change: Callable[[Extent], Extent]) -> Tensor:
+        return replace(self, element=self.element.mapped(change))
+
     @property
     def nbytes(self) -> Extent:
         return 0 if self.is_present is False else self.element.nbytes
@@ -172,6 +186,9 @@ class MapOf(Container):
     @staticmethod
     def of(key_dtype: str, value_dtype: str, length: Extent) -> MapOf:
         return MapOf(value_dtype, None, key_dtype=key_dtype, length=length)
+
+    def mapped(self, change: Callable[[Extent], Extent]) -> Tensor:
+        return replace(self, length=change(self.length))
 
     @property
     def nbytes(self) -> Extent:
@@ -262,6 +279,12 @@ class Layer:
         """How messages name the layer."""
         return f"{self.op} (node {self.name!r})"
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The tensors that the layer reads, each once; also what its bodies take from the graph around."""
+        captured = (name for body in (self.cost.bodies if self.cost else ()) for name in body.captures)
+        return tuple(dict.fromkeys(name for name in (*self.inputs, *captured) if name))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
@@ -319,8 +342,8 @@ class Body:
 class Network:
     """A network: its tensors by name and its layers in an order in which they can run.
 
-    ``learnable`` names the stored tensors that training changes. ``defaults`` binds open sizes where a caller gives
-    none (zoo networks have their published input size). ``warnings`` tells what the reader had to assume.
+    ``defaults`` binds open sizes where a caller gives none (zoo networks have their published input size).
+    ``warnings`` tells what the reader had to assume.
     """
 
     name: str
@@ -337,7 +360,7 @@ class Network:
         """The open sizes by name, in the order in which the inputs mention them."""
         names: dict[str, Dim] = {}
         for tensor in [*self.inputs.values(), *self.tensors.values()]:
-            for extent in tensor.shape or ():
+            for extent in (tensor.nbytes,) if isinstance(tensor, Container) else tensor.shape or ():
                 if isinstance(extent, Dim):
                     names.update((name, Dim.size(name)) for name in sorted(extent.names) if name not in names)
         return names
@@ -352,9 +375,8 @@ class Network:
         """Which layers read a tensor, by position; each once."""
         readers: dict[str, list[int]] = {}
         for i, layer in enumerate(self.layers):
-            for name in dict.fromkeys(layer.inputs):
-                if name:
-                    readers.setdefault(name, []).append(i)
+            for name in layer.reads:
+                readers.setdefault(name, []).append(i)
         return {name: tuple(positions) for name, positions in readers.items()}
 
     @cached_property
@@ -368,14 +390,17 @@ class Network:
 
     @cached_property
     def graph(self) -> networkx.DiGraph[int]:
-        """The layers as a networkx graph: nodes are layer positions, edges carry the tensor's name."""
+        """The layers as a networkx graph: nodes are layer positions, edges carry the names of the ``tensors``."""
         import networkx
 
         graph: networkx.DiGraph[int] = networkx.DiGraph(name=self.name)
         graph.add_nodes_from((i, {"layer": layer}) for i, layer in enumerate(self.layers))
-        for name, readers in self.consumers.items():
-            if name in self.producers:
-                graph.add_edges_from((self.producers[name], reader, {"tensor": name}) for reader in readers)
+        for reader, layer in enumerate(self.layers):
+            for name in layer.reads:
+                if name in self.producers:
+                    writer = self.producers[name]
+                    before = graph.get_edge_data(writer, reader, {}).get("tensors", ())
+                    graph.add_edge(writer, reader, tensors=(*before, name))
         return graph
 
     def bind(self, given: Mapping[str, int], *, complete: bool = True) -> dict[str, int]:
@@ -383,16 +408,19 @@ class Network:
 
         ``N`` (the first axis), ``H`` and ``W`` (of an image input) and ``S`` (of a token input) are understood for
         the axes of the first input too where the file calls them otherwise or fixes them at that very number.
-        Raises UnknownSize for a name that the network does not have, for a number below 0, and, where ``complete``
-        is asked for, for an open size without a value.
+        Raises UnknownSize for a name that the network does not have, for what is no whole number from 0 up, for two
+        numbers for one size, and, where ``complete`` is asked for, for an open size without a value.
         """
         bound: dict[str, int] = {}
         for name, value in given.items():
             target = self._size_named(name, value)
-            if value < 0 or isinstance(value, bool):
+            number = _whole(value)
+            if number is None:
                 raise UnknownSize(f"size {name}={value} of network {self.name!r}: sizes are whole numbers from 0 up")
-            if target is not None:
-                bound[target] = value
+            if target is not None and bound.setdefault(target, number) != number:
+                raise UnknownSize(
+                    f"size {name}={value}: network {self.name!r} calls that axis {target}, which is given as {bound[target]}"
+                )
         for name, default in self.defaults.items():
             if name in self.sizes:
                 bound.setdefault(name, default)
@@ -419,7 +447,12 @@ class Network:
                     f"free it with sizes (--sizes '{next(iter(self.inputs))}=...')"
                 )
             return None
-        return next(iter(axis.names)) if len(axis.names) == 1 and axis == Dim.size(next(iter(axis.names))) else None
+        sizes = sorted(axis.names)
+        if axis != Dim.size(sizes[0]):
+            raise UnknownSize(
+                f"size {name}={value}: that axis of network {self.name!r} is {axis}; give {' and '.join(sizes)} instead"
+            )
+        return sizes[0]
 
     def _conventional_axis(self, name: str) -> Extent | None:
         first = next(iter(self.inputs.values()), None)
@@ -437,3 +470,12 @@ class Network:
     def __repr__(self) -> str:
         open_sizes = f", open: {', '.join(self.sizes)}" if self.sizes else ""
         return f"<Network {self.name!r}: {len(self.layers)} layers{open_sizes}>"
+
+
+def _whole(value: object) -> int | None:
+    """A whole number from 0 up as Python's own (numpy's would overflow); None for anything else."""
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    return number if number >= 0 else None

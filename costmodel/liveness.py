@@ -6,14 +6,14 @@ activations. A network's inputs are alive until their last use, its outputs unti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from costmodel.counts import written_bytes
 from costmodel.dims import Dim, Extent, maximum, total, value_at
 from costmodel.errors import InvalidChoice, nearest
-from costmodel.graph import Layer, Network
+from costmodel.graph import Body, Layer, Network
 
 PLANNERS = ("ideal", "naive")
 ORDERS = ("file",)
@@ -57,24 +57,13 @@ class Memory:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        return _blocks(self.network)
+        return _blocks(self.network, self.network.inputs)
 
     @cached_property
     def live_bytes(self) -> tuple[Extent, ...]:
         """Bytes alive at each running layer, its inputs, outputs and scratch memory included; without any, the inputs."""
         layers = self.network.running_layers
-        if not layers:
-            return (total(block.nbytes for block in self.blocks),)
-        changes: list[list[Extent]] = [[] for _ in range(len(layers) + 2)]
-        for block in self.blocks:
-            changes[block.first].append(block.nbytes)
-            changes[block.last + 1].append(-block.nbytes)
-        alive: Extent = 0
-        steps = []
-        for change, layer in zip(changes, layers, strict=False):
-            alive = alive + total(change)
-            steps.append(alive + layer.cost.scratch_bytes if layer.cost else alive)
-        return tuple(steps)
+        return _live_bytes(layers, self.blocks) if layers else (total(block.nbytes for block in self.blocks),)
 
     @cached_property
     def lower_bound_bytes(self) -> Dim:
@@ -92,8 +81,7 @@ class Memory:
         network = self.network
         inputs = total(tensor.nbytes for tensor in network.inputs.values() if tensor.is_known)
         written = total(written_bytes(network.tensors, layer) for layer in network.running_layers)
-        scratch = dict.fromkeys(layer.cost.scratch_bytes for layer in network.running_layers if layer.cost)
-        return Dim.of(inputs + written + maximum(0, *scratch))
+        return Dim.of(inputs + written + maximum(0, *dict.fromkeys(map(_scratch_bytes, network.running_layers))))
 
     def at(self, values: Mapping[str, int] | None = None, /, **sizes: int) -> MemoryPlan:
         """The plan at one point. Raises UnknownSize for a size that is missing or does not exist."""
@@ -137,37 +125,67 @@ def memory(network: Network, *, planner: str = "ideal", order: str = "file") -> 
     return Memory(network, planner, order)
 
 
-def _blocks(network: Network) -> tuple[Block, ...]:
-    layers = network.running_layers
+def _live_bytes(layers: Sequence[Layer], blocks: Iterable[Block]) -> tuple[Extent, ...]:
+    changes: list[list[Extent]] = [[] for _ in range(len(layers) + 1)]
+    for block in blocks:
+        changes[block.first].append(block.nbytes)
+        changes[block.last + 1].append(-block.nbytes)
+    alive: Extent = 0
+    steps = []
+    for change, layer in zip(changes, layers, strict=False):
+        alive = alive + total(change)
+        steps.append(alive + _scratch_bytes(layer))
+    return tuple(steps)
+
+
+def _scratch_bytes(layer: Layer) -> Extent:
+    """Memory that lives only while the layer runs: the rule's, and of its bodies that which needs most."""
+    if layer.cost is None:
+        return 0
+    return layer.cost.scratch_bytes + maximum(0, *map(_bytes_inside, layer.cost.bodies))
+
+
+def _bytes_inside(body: Body) -> Extent:
+    """The most that is alive in one run, besides what the body takes in and gives back: its layer holds that."""
+    inner = [block for block in _blocks(body, ()) if set(block.tensors).isdisjoint(body.outputs)]
+    return body.in_last_run(maximum(0, *_live_bytes(body.running_layers, inner)))
+
+
+def _blocks(graph: Network | Body, inputs: Iterable[str]) -> tuple[Block, ...]:
+    """What the layers share and hold; ``inputs`` names the tensors that are there before the first of them runs."""
+    layers = graph.running_layers
     end = len(layers)
-    last_use = {name: i for i, layer in enumerate(layers) for name in layer.inputs if name}
-    last_use.update(dict.fromkeys(network.outputs, end))
-    members: dict[str, list[str]] = {name: [name] for name in network.inputs}
-    root = {name: name for name in network.inputs}
-    first = dict.fromkeys(network.inputs, 0)
-    last = {name: last_use.get(name, 0) for name in network.inputs}
+    last_use = {name: i for i, layer in enumerate(layers) for name in layer.reads}
+    last_use.update(dict.fromkeys(graph.outputs, end))
+    members: dict[str, list[str]] = {name: [name] for name in inputs}
+    fixed = frozenset(members)
+    root = {name: name for name in members}
+    first = dict.fromkeys(members, 0)
+    last = {name: last_use.get(name, 0) for name in members}
     for i, layer in enumerate(layers):
         for position, name in enumerate(layer.outputs):
-            if not name or not network.tensors[name].is_known or (position == 0 and _shows_constant(network, layer, root)):
+            if not name or not graph.tensors[name].is_known or (position == 0 and _shows_outside(layer, root)):
                 continue
-            shared = _shared_root(network, layer, i, root, last) if position == 0 else None
+            shared = _shared_root(layer, i, fixed, root, last) if position == 0 else None
             owner = root[name] = shared or name
             members.setdefault(owner, []).append(name)
             first.setdefault(owner, i)
             last[owner] = max(last.get(owner, i), last_use.get(name, i))
     return tuple(
-        Block(tuple(names), network.tensors[owner].nbytes, first[owner], min(last[owner], max(end - 1, 0)))
+        Block(tuple(names), graph.tensors[owner].nbytes, first[owner], min(last[owner], max(end - 1, 0)))
         for owner, names in members.items()
-        if network.tensors[owner].is_known
+        if graph.tensors[owner].is_known
     )
 
 
-def _shows_constant(network: Network, layer: Layer, root: Mapping[str, str]) -> bool:
-    """Whether the first output is a view of what is no activation."""
+def _shows_outside(layer: Layer, root: Mapping[str, str]) -> bool:
+    """Whether the first output is a view of what is held elsewhere: a constant, or what a body takes in."""
     return layer.cost is not None and layer.cost.view_of is not None and layer.inputs[layer.cost.view_of] not in root
 
 
-def _shared_root(network: Network, layer: Layer, step: int, root: Mapping[str, str], last: Mapping[str, int]) -> str | None:
+def _shared_root(
+    layer: Layer, step: int, fixed: Container[str], root: Mapping[str, str], last: Mapping[str, int]
+) -> str | None:
     """The block that the first output shares: a view's input, or an input that dies here and may be overwritten."""
     if layer.cost is None:
         return None
@@ -175,6 +193,6 @@ def _shared_root(network: Network, layer: Layer, step: int, root: Mapping[str, s
         return root.get(layer.inputs[layer.cost.view_of])
     for position in layer.cost.in_place:
         owner = root.get(layer.inputs[position]) if position < len(layer.inputs) else None
-        if owner is not None and owner not in network.inputs and last[owner] == step:
+        if owner is not None and owner not in fixed and last[owner] == step:
             return owner
     return None

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+import onnx
 import pytest
 
 from costmodel.build import Builder
@@ -13,7 +14,8 @@ from costmodel.dims import value_at
 from costmodel.errors import InvalidChoice, UnknownSize
 from costmodel.graph import Cost, Network, SequenceOf, Tensor
 from costmodel.liveness import Memory, memory
-from costmodel.ops.registry import rule
+from costmodel.ops import registry
+from costmodel.read.onnx import load
 from costmodel.specs import zoo
 
 VIEWS = {"Flatten", "Identity", "Dropout"}
@@ -21,10 +23,14 @@ IN_PLACE = {"Relu", "Sigmoid", "Softmax", "Add", "Mul"}
 SCRATCH = 3  # times the input of the op below
 
 
-@rule("WithScratch", domain="test.liveness")
-def with_scratch(x):  # noqa: ANN001, ANN201
-    """Nothing; it only needs memory while it runs."""
-    return Cost((x.to(x.dims),), scratch_bytes=SCRATCH * x.nbytes)
+@pytest.fixture(autouse=True)
+def op_with_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An op that needs memory while it runs, for these tests alone."""
+    monkeypatch.setitem(registry._RULES, ("test", "WithScratch"), [])
+
+    @registry.rule("WithScratch", domain="test")
+    def with_scratch(x):
+        return Cost((x.to(x.dims),), scratch_bytes=SCRATCH * x.nbytes)
 
 
 # -- random networks and an allocator that runs them ------------------------------------------------------------
@@ -45,7 +51,7 @@ def add_layer(b: Builder, x: str, peers: list[str], rng: random.Random) -> list[
         lambda: (b.concat(x, *rng.sample(peers, min(2, len(peers)))),),
         lambda: b.split(x, [1, b.channels(x) - 1]) if b.channels(x) > 1 else (b.softmax(x),),
         lambda: b.op_with_outputs("TopK", x, b.constant([1]), outputs=2),
-        lambda: (b.op("WithScratch", x, domain="test.liveness"),),
+        lambda: (b.op("WithScratch", x, domain="test"),),
     ]  # fmt: skip
     return list(rng.choice(kinds)())
 
@@ -220,6 +226,33 @@ def test_a_sequence_takes_the_memory_of_its_elements() -> None:
     assert memory(b.finish(parts)).at(N=3).holders == (("x", 120), ("parts", 120))
 
 
+def with_branches(layers: str, taken: str) -> Memory:
+    """A network over N * 4 numbers whose last layer is a condition with two branches of one number each."""
+    then, otherwise = (f"{name} () => (float[1, 1] {name}) {{ {body} }}" for name, body in (("y", taken), ("z", OTHER)))
+    graph = f"main (float[N, 4] x, bool c) => (float[1, 1] out) {{ {layers} }}"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 17]> {graph}')
+    branches = {"then_branch": onnx.parser.parse_graph(then), "else_branch": onnx.parser.parse_graph(otherwise)}
+    model.graph.node.append(onnx.helper.make_node("If", ["c"], ["out"], "choice", **branches))
+    return memory(load(model))
+
+
+OTHER = "z = ReduceMax (s)"
+
+
+def test_what_a_branch_captures_stays_until_the_branch() -> None:
+    """The sigmoid must not overwrite r, of 16 N bytes like s and like their sum inside the branch."""
+    plan = with_branches("r = Relu (x) s = Sigmoid (r)", "u = Add (r, s) y = ReduceMax (u)").at(N=5)
+    assert plan.holders == (("r", 80), ("s", 80), ("out", 4), ("c", 1))
+    assert (plan.at_layer, plan.peak_bytes) == ("choice", 80 + 80 + 4 + 1 + 80)
+
+
+def test_what_a_branch_holds_inside_counts_while_it_runs() -> None:
+    """Of s, 16 N bytes, three side by side are 48 N, which live inside the branch alone; its result is the layer's."""
+    found = with_branches("s = Relu (x)", "w = Concat<axis = 1> (s, s, s) v = Sigmoid (w) y = ReduceMax (v)")
+    assert found.at(N=5).holders == (("s", 80), ("out", 4), ("c", 1))
+    assert found.peak_bytes.at(N=5) == found.at(N=5).peak_bytes == 80 + 4 + 1 + 240
+
+
 def test_a_network_without_layers() -> None:
     tensor = Tensor("float32", ("N", 4))
     b = Builder("empty")
@@ -250,7 +283,7 @@ def test_networks_of_the_zoo_scale_with_the_batch(name: str) -> None:
 def test_faults() -> None:
     b = Builder("fault")
     network = b.finish(b.relu(b.input("x", ("N", 4))))
-    with pytest.raises(InvalidChoice, match="there is no planner 'naif'; did you mean 'naive'?"):
+    with pytest.raises(InvalidChoice, match=r"there is no planner 'naif'; did you mean 'naive'?"):
         memory(network, planner="naif")
     with pytest.raises(InvalidChoice, match="there is no order 'fastest'; known: 'file'"):
         memory(network, order="fastest")

@@ -37,9 +37,10 @@ def truth(name: str, run: int) -> dict[str, Any]:
 
 
 def sizes_of(net: Network, run: dict[str, Any]) -> dict[str, int]:
-    """The binding, read off the shapes of the inputs that were fed."""
+    """The binding, read off the shapes of the inputs that were fed, and the numbers of those that count something."""
     bound: dict[str, int] = {}
-    for source, (_, shape) in run["inputs"].items():
+    for source, (_, shape, *value) in run["inputs"].items():
+        bound |= {source: number for number in value if source in net.sizes}
         for extent, number in zip(net.inputs[source].dims, shape, strict=True):
             if isinstance(extent, Dim) and (name := next(iter(extent.names))) and extent == Dim.size(name):
                 bound[name] = number

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from costmodel.dims import Dim, Extent, positive, total
-from costmodel.errors import CostModelError, MalformedModel
+from costmodel.errors import CostModelError, MalformedModel, ShapeMismatch
 from costmodel.graph import Body, Container, Cost, Subgraph, Tensor
 from costmodel.ops.induction import Induction
 from costmodel.ops.merging import merged
@@ -40,10 +41,11 @@ def with_bodies(outputs: Sequence[Tensor], bodies: Sequence[Body], unknown: Unkn
 
 
 @rule("If")
-def if_(cond, *, then_branch, else_branch, name, run_body):
+def if_(cond, *, then_branch, else_branch, name, run_body, assume):
     """What the branch that is taken counts; where the data decide, the branch with more flops.
 
-    Where sizes decide, each branch is weighed by a count that is 1 where it is taken and 0 where it is not.
+    Where sizes decide, each branch is weighed by a count that is 1 where it is taken and 0 where it is not; if the two
+    give results of different rank, one is assumed.
     """
     unknown = Unknowns(name)
     branches = {"then_branch": then_branch, "else_branch": else_branch}
@@ -56,18 +58,34 @@ def if_(cond, *, then_branch, else_branch, name, run_body):
         return _either(then, otherwise, None, unknown)
     then, otherwise = (_attempted(run_body, branch, called) for called, branch in branches.items())
     if isinstance(then, Body):
-        return _one(then, unknown) if isinstance(otherwise, CostModelError) else _either(then, otherwise, chosen, unknown)
+        if isinstance(otherwise, CostModelError):
+            return _one(then, unknown)
+        if any(_rank(a) != _rank(b) for a, b in zip(then.results, otherwise.results, strict=False)):
+            usual = bool(chosen.at(dict.fromkeys(chosen.names, FAR)))
+            return _one(then if assume(f"{chosen} is 1", usual=usual) else otherwise, unknown)
+        return _either(then, otherwise, chosen, unknown)
     if isinstance(otherwise, Body):
         return _one(otherwise, unknown)
     raise then
 
 
-def _attempted(run_body: Callable[..., Body], branch: Subgraph, called: str) -> Body | CostModelError:
-    """The branch, or why it cannot run: that is what the condition on sizes keeps it from."""
+def _attempted(
+    run_body: Callable[..., Body], branch: Subgraph, called: str, knowing: Mapping[Extent, Extent] = MappingProxyType({})
+) -> Body | CostModelError:
+    """The branch, or why it cannot run: that is what the condition on sizes keeps it from.
+
+    An extent that the branch needs to be a certain number is that number where the branch is taken (a Squeeze behind a
+    test whether the extent is 1).
+    """
     try:
-        return run_body(branch, (), called=called)
+        return run_body(branch, (), called=called, knowing=knowing)
+    except ShapeMismatch as mismatch:
+        extent, number = mismatch.left, mismatch.right
+        if not isinstance(extent, Dim) or not isinstance(number, int) or extent in knowing:
+            return mismatch
     except CostModelError as error:
         return error
+    return _attempted(run_body, branch, called, {**knowing, extent: number})
 
 
 def _one(body: Body, unknown: Unknowns) -> Cost:
@@ -77,9 +95,7 @@ def _one(body: Body, unknown: Unknowns) -> Cost:
 def _either(then: Body, otherwise: Body, chosen: Dim | None, unknown: Unknowns) -> Cost:
     if len(then.results) != len(otherwise.results):
         raise MalformedModel(f"then_branch has {len(then.results)} outputs, else_branch {len(otherwise.results)}")
-    pairs = list(zip(then.results, otherwise.results, strict=True))
-    if chosen is not None and any(_rank(a) != _rank(b) for a, b in pairs):
-        return _one(then if chosen.at(dict.fromkeys(chosen.names, FAR)) else otherwise, unknown)
+    pairs = zip(then.results, otherwise.results, strict=True)
     outputs = [merged(pair, unknown, f"output{i}", weight=chosen) for i, pair in enumerate(pairs)]
     weight = positive(_flops(then) - _flops(otherwise)) if chosen is None else chosen
     bodies = [body.repeated(times) for body, times in ((then, weight), (otherwise, 1 - weight)) if times != 0]
@@ -98,10 +114,11 @@ def _flops(body: Body) -> Extent:
 
 
 @rule("Loop")
-def loop(m=None, cond=None, *initial, body, name, run_body):
-    """What the body counts, summed over the trips; how often a condition on data lets it run is a size of its own.
+def loop(m=None, cond=None, *initial, body, name, input_names, run_body):
+    """What the body counts, summed over the trips; how often the data let it run is a size of its own.
 
-    A count that changes from trip to trip is summed exactly where it is a polynomial in the number of the trip.
+    That size has the name of the input M if M alone decides. A count that changes from trip to trip is summed exactly
+    where it is a polynomial in the number of the trip.
     """
     unknown = Unknowns(name)
     induction = Induction(f"{name}.trip", unknown)
@@ -111,7 +128,8 @@ def loop(m=None, cond=None, *initial, body, name, run_body):
     run, states = induction.solve(
         lambda found: run_body(body, (iteration, holds, *found), called="body"), initial, first_output=1
     )
-    trips = _trips(extent_of(m), 1 if cond is None else extent_of(cond), extent_of(run.results[0]), unknown)
+    most = Dim.size(input_names[0]) if m is not None and extent_of(m) is None else extent_of(m)
+    trips = _trips(most, 1 if cond is None else extent_of(cond), extent_of(run.results[0]), unknown)
     ends = induction.after(trips, states) if trips != 0 else initial
     scans = [
         _stacked(result, 0, trips, f"scan{i}", induction.trip, unknown)

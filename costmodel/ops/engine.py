@@ -15,13 +15,15 @@ from costmodel.dims import Dim, Extent
 from costmodel.errors import CostModelError, MalformedModel, ShapeMismatch, UnsupportedOp
 from costmodel.graph import Body, Container, Cost, Layer, Node, Subgraph, Tensor
 from costmodel.ops import registry
+from costmodel.ops.assumptions import Assumptions
 
 DEFAULT_OPSET = 1
 FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 RANDOM_OPS = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
-OF_THE_NODE = frozenset({"name", "run_body", "layers_between"})  # facts that make a rule's answer that of one node
+# facts that make a rule's answer that of one node
+OF_THE_NODE = frozenset({"name", "input_names", "run_body", "layers_between", "assume"})
 
 
 class Engine:
@@ -29,8 +31,8 @@ class Engine:
 
     ``declared`` holds shapes that the file states; they stand in only for what no rule, or no rule here, can tell.
     ``agreements`` replaces sizes that turned out not to be free. ``known`` holds costs by layer and is added to: engines
-    of the same opsets may share it. The engine of a subgraph sees the names of the one around it, ``outer``, and lists
-    those that it took in ``captures``.
+    of the same opsets may share it. ``assumptions`` says which way to go between branches, and notes it. The engine of a
+    subgraph sees the names of the one around it, ``outer``, and lists those that it took in ``captures``.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Engine:
         agreements: Mapping[str, Extent] | None = None,
         known: dict[Any, Cost] | None = None,
         outer: Engine | None = None,
+        assumptions: Assumptions | None = None,
     ) -> None:
         self.opsets = opsets
         self.declared = declared or {}
@@ -49,6 +52,8 @@ class Engine:
         self._known: dict[Any, Cost] = {} if known is None else known
         self.outer = outer
         self.captures: dict[str, Tensor] = {}
+        self.captured_as: Mapping[Extent, Extent] = {}
+        self.assumptions = Assumptions() if assumptions is None else assumptions
 
     def add(self, node: Node) -> Layer:
         """Derive one node's outputs. Raises MalformedModel where the node breaks the specification."""
@@ -77,7 +82,7 @@ class Engine:
 
     def agreed(self, tensor: Tensor) -> Tensor:
         """The tensor with the sizes replaced that had to agree with something else."""
-        if not self.agreements or tensor.shape is None:
+        if not self.agreements:
             return tensor
 
         def settled(extent: Extent) -> Extent:
@@ -85,14 +90,25 @@ class Engine:
                 extent = extent.subs(self.agreements)
             return extent
 
-        value = None if tensor.value is None else tuple(settled(e) if isinstance(e, Dim) else e for e in tensor.value)
-        return replace(tensor, shape=tuple(map(settled, tensor.shape)), value=value)
+        return tensor.mapped(settled)
 
-    def run_body(self, node: Node, graph: Subgraph, inputs: Sequence[Tensor], *, called: str) -> Body:
-        """One run of a node's subgraph on these inputs, inside this graph. Its layers are named after the node."""
+    def run_body(
+        self,
+        node: Node,
+        graph: Subgraph,
+        inputs: Sequence[Tensor],
+        *,
+        called: str,
+        knowing: Mapping[Extent, Extent] | None = None,
+    ) -> Body:
+        """One run of a node's subgraph on these inputs, inside this graph. Its layers are named after the node.
+
+        ``knowing`` tells extents that are another inside than around, because a branch is only taken where they are.
+        """
         if len(inputs) != len(graph.inputs):
             raise MalformedModel(f"{called} takes {len(graph.inputs)} inputs; {len(inputs)} are there for it")
-        inner = Engine(self.opsets, self.declared, self.agreements, self._known, outer=self)
+        inner = Engine(self.opsets, self.declared, self.agreements, self._known, self, self.assumptions)
+        inner.captured_as = knowing or {}
         inner.tensors.update(graph.initializers)
         inner.tensors.update(zip(graph.inputs, map(self.agreed, inputs), strict=True))
         for part in graph.nodes:
@@ -131,8 +147,11 @@ class Engine:
         if name in self.tensors or self.outer is None:
             return self.tensors.get(name)
         found = self.outer.find(name)
-        if found is not None:
-            self.captures[name] = found
+        if found is None:
+            return None
+        if self.captured_as:
+            found = found.mapped(lambda extent: self.captured_as.get(extent, extent))
+        self.captures[name] = found
         return found
 
     def _input(self, node: Node, name: str) -> Tensor | None:
@@ -176,7 +195,12 @@ class Engine:
         _check_arity(node, known, given)
         attributes = dict(node.attributes)
         facts = {"op": node.op, "opset": opset, "n_outputs": len(node.outputs), "name": node.name}
-        facts |= {"run_body": partial(self.run_body, node), "layers_between": self.layers_between}
+        facts |= {
+            "input_names": node.inputs,
+            "run_body": partial(self.run_body, node),
+            "layers_between": self.layers_between,
+            "assume": partial(self.assumptions.take, node.name),
+        }
         try:
             return registry.call(known, given, attributes, facts)
         except ShapeMismatch as error:

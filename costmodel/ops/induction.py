@@ -46,7 +46,8 @@ class Induction:
 
     def after(self, trips: Extent, states: Sequence[Tensor]) -> list[Tensor]:
         """The states behind the last trip: those that one more would find."""
-        return [at_trip(state, self.trip, trips + 1) for state in states]
+        following = {self.trip: trips + 1}
+        return [state.mapped(lambda count: count.subs(following) if isinstance(count, Dim) else count) for state in states]
 
     def _state(self, start: Any, state: Any, result: Any, place: str) -> Tensor:
         if type(start) is not type(result) or start.dtype != result.dtype:
@@ -107,22 +108,3 @@ class Induction:
 def _type_text(tensor: Tensor) -> str:
     return tensor.dtype if type(tensor) is Tensor else getattr(tensor, "kind", tensor.dtype)
 
-
-def at_trip(tensor: Any, trip: str, number: Extent) -> Tensor:
-    """The tensor as it is in one trip."""
-
-    def there(count: Any) -> Any:
-        return count.subs({trip: number}) if isinstance(count, Dim) else count
-
-    if isinstance(tensor, SequenceOf):
-        elements = tensor.elements and tuple(at_trip(element, trip, number) for element in tensor.elements)
-        return replace(
-            tensor, element=at_trip(tensor.element, trip, number), length=there(tensor.length), elements=elements
-        )
-    if isinstance(tensor, OptionalOf):
-        return replace(tensor, element=at_trip(tensor.element, trip, number))
-    if isinstance(tensor, MapOf):
-        return replace(tensor, length=there(tensor.length))
-    shape = None if tensor.shape is None else tuple(map(there, tensor.shape))
-    value = None if tensor.value is None else tuple(map(there, tensor.value))
-    return Tensor(tensor.dtype, shape, value, tensor.constant)

@@ -2,9 +2,9 @@
 
 The function's signature is the specification. Positional parameters are the op's inputs under ONNX's names (without
 a default: required; ``*xs``: any number), keyword-only parameters are its attributes with ONNX's defaults (without a
-default: required). Some keyword names carry facts instead: ``op``, ``opset``, ``n_outputs`` and ``name`` of the node;
-``run_body(graph, inputs, called="then_branch") -> Body`` derives a subgraph, ``layers_between(sources, target)`` gives the
-layers on the way from some tensors to another.
+default: required). Some keyword names carry facts instead: ``op``, ``opset``, ``n_outputs``, ``name`` and ``input_names``
+of the node; ``run_body(graph, inputs, called="then_branch") -> Body`` derives a subgraph, ``layers_between(xs, y)`` gives
+the layers on the way from some tensors to another, ``assume(condition, usual=False)`` decides what sizes leave open.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from costmodel.errors import CostModelError
 from costmodel.graph import Cost
 
-FACTS = frozenset({"op", "opset", "n_outputs", "name", "run_body", "layers_between"})
+FACTS = frozenset({"op", "opset", "n_outputs", "name", "input_names", "run_body", "layers_between", "assume"})
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 RuleFunction = Callable[..., Cost]

@@ -10,11 +10,25 @@ from typing import TYPE_CHECKING, Any, Union
 
 from costmodel.dims import Dim, Extent
 from costmodel.errors import CostModelError, MalformedModel, ParseError, ShapeMismatch, UnknownSize, nearest
-from costmodel.graph import DTYPE_BITS, FLOAT_DTYPES, Attribute, Network, Node, Subgraph, Tensor
+from costmodel.graph import (
+    DTYPE_BITS,
+    FLOAT_DTYPES,
+    Attribute,
+    Cost,
+    MapOf,
+    Network,
+    Node,
+    OptionalOf,
+    SequenceOf,
+    Subgraph,
+    Tensor,
+)
+from costmodel.ops.assumptions import Assumptions
 from costmodel.ops.engine import Engine
 from costmodel.ops.shapes import VALUE_LIMIT
 from costmodel.read import wire
 from costmodel.read.functions import Function, Reference, inline
+from costmodel.read.modules import module_of
 from costmodel.read.order import in_running_order
 
 if TYPE_CHECKING:
@@ -31,6 +45,7 @@ DTYPES = (
 )  # fmt: skip
 MAX_RANK = 64
 MAX_AGREEMENTS = 64
+MAX_ASSUMPTIONS = 64
 NEWEST_OPSET = 26
 
 
@@ -139,15 +154,39 @@ class _Loader:
         inputs = _input_tensors(self.declared_inputs.values(), sizes)
         freed = frozenset(_freed(sizes))
         agreements: list[_Agreement] = []
+        known: dict[Any, Cost] = {}
         while True:
-            engine = Engine(self.opsets, self.declared, {agreed.name: agreed.extent for agreed in agreements})
+            extents = {agreed.name: agreed.extent for agreed in agreements}
             try:
-                return self._derived(engine, inputs, agreements)
+                return self._assumed(inputs, agreements, extents, known)
             except ShapeMismatch as mismatch:
                 agreed = _agreement(mismatch, freed)
                 if agreed is None or len(agreements) == MAX_AGREEMENTS:
                     raise
                 agreements.append(agreed)
+
+    def _assumed(
+        self,
+        inputs: Mapping[str, Tensor],
+        agreements: Sequence[_Agreement],
+        extents: Mapping[str, Extent],
+        known: dict[Any, Cost],
+    ) -> Network:
+        """Derive every shape; where sizes decide between branches that cannot be merged, go a way without contradictions."""
+        assumptions = Assumptions()
+        first: MalformedModel | None = None
+        for _ in range(MAX_ASSUMPTIONS):
+            engine = Engine(self.opsets, self.declared, extents, known, assumptions=assumptions)
+            try:
+                return self._derived(engine, inputs, agreements)
+            except MalformedModel as error:
+                first = first or error
+                following = assumptions.following()
+            if following is None:
+                break
+            assumptions = following
+        assert first is not None
+        raise first
 
     def _derived(self, engine: Engine, inputs: Mapping[str, Tensor], agreements: Sequence[_Agreement]) -> Network:
         engine.tensors.update(self.graph.initializers)
@@ -159,6 +198,9 @@ class _Loader:
         if missing:
             raise MalformedModel(f"{self.name}: nothing produces the output {missing[0]!r}; the graph is incomplete")
         assumed = [f"size {agreed.name} is {agreed.extent}: {agreed.reason}" for agreed in agreements]
+        for name, assumption in engine.assumptions.taken.items():
+            holds = "holds" if assumption.holds else "does not hold"
+            assumed.append(f"the condition of {name!r} {holds}: its branches differ in rank, {assumption.condition} decides")
         return Network(
             name=self.name,
             inputs=given,
@@ -233,14 +275,22 @@ def _nodes(protos: Iterable[onnx.NodeProto]) -> tuple[Node, ...]:
     names: dict[str, int] = {}
     nodes = []
     for index, proto in enumerate(protos):
-        name = proto.name or f"{proto.op_type}_{index}"
+        op = _checked_text(proto.op_type, "the op of a node")
+        name = _checked_text(proto.name, "the name of a node") or f"{op}_{index}"
         seen = names[name] = names.get(name, -1) + 1
         attributes = _attributes(proto.attribute)
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         if seen:
             name = f"{name}_{seen}"
-        nodes.append(Node(name, proto.op_type, tuple(proto.input), tuple(proto.output), attributes, domain))
+        module = module_of(name, _properties(proto.metadata_props))
+        nodes.append(
+            Node(name, op, tuple(proto.input), tuple(proto.output), attributes, domain, module=module)
+        )
     return tuple(nodes)
+
+
+def _properties(entries: Iterable[onnx.StringStringEntryProto]) -> dict[str, str]:
+    return {entry.key: _checked_text(entry.value, "metadata of a node") for entry in entries}
 
 
 def _attributes(protos: Iterable[onnx.AttributeProto]) -> dict[str, Attribute]:
@@ -357,6 +407,8 @@ def _declared_tensor(info: onnx.ValueInfoProto) -> Any:
 def _declared_type(proto: onnx.TypeProto, name: str = "") -> Any:
     """The declared dtype and shape; an extent that is 0, -1 or missing is unknown and becomes a size of its own."""
     kind = proto.WhichOneof("value")
+    if kind in _CONTAINER_READERS:
+        return _CONTAINER_READERS[kind](getattr(proto, kind), name)
     if kind not in ("tensor_type", "sparse_tensor_type"):
         return Tensor("float32", None)
     stated = getattr(proto, kind)
@@ -364,6 +416,17 @@ def _declared_type(proto: onnx.TypeProto, name: str = "") -> Any:
     if not stated.HasField("shape"):
         return Tensor(dtype, None)
     return Tensor(dtype, tuple(_extent(dim, f"{name}_dim{axis}") for axis, dim in enumerate(stated.shape.dim)))
+
+
+_CONTAINER_READERS: Mapping[str, Any] = {
+    "sequence_type": lambda stated, name: SequenceOf.of(
+        _declared_type(stated.elem_type, f"{name}_element"), Dim.size(f"{name}_length")
+    ),
+    "optional_type": lambda stated, name: OptionalOf.of(_declared_type(stated.elem_type, name)),
+    "map_type": lambda stated, name: MapOf.of(
+        _dtype(stated.key_type), _declared_type(stated.value_type, name).dtype, Dim.size(f"{name}_length")
+    ),
+}
 
 
 def _extent(dim: Any, unnamed: str) -> Extent:

@@ -16,8 +16,9 @@ def in_running_order(nodes: Sequence[Node], given: Iterable[str]) -> Sequence[No
     available = set(given)
     written = {name for node in nodes for name in node.outputs if name}
     for node in nodes:
-        if any(name not in available and name in written for name in needed(node)):
-            return _sorted(nodes, written)
+        for name in needed(node) if bodies(node) else node.inputs:
+            if name not in available and name in written:
+                return _sorted(nodes, written)
         available.update(node.outputs)
     return nodes
 
@@ -25,11 +26,13 @@ def in_running_order(nodes: Sequence[Node], given: Iterable[str]) -> Sequence[No
 def needed(node: Node) -> set[str]:
     """What must exist before the node runs: its inputs, and what its bodies take from the outer scope."""
     names = {name for name in node.inputs if name}
-    for attribute in node.attributes.values():
-        for body in attribute if isinstance(attribute, tuple) else (attribute,):
-            if isinstance(body, Subgraph):
-                names |= captured(body)
+    for body in bodies(node):
+        names |= captured(body)
     return names
+
+
+def bodies(node: Node) -> list[Subgraph]:
+    return [attribute for attribute in node.attributes.values() if isinstance(attribute, Subgraph)]
 
 
 def captured(body: Subgraph) -> set[str]:

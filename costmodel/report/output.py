@@ -93,12 +93,13 @@ def _print_text(parts: Iterable[str | Grid]) -> None:
 
 
 def _tidied(lines: Iterable[str]) -> Iterator[str]:
-    """Lines without blanks at their ends; one blank line where there were several, none at the end."""
-    is_gap = False
+    """Lines without blanks at their ends; one blank line where there were several, none at either end."""
+    is_begun = is_gap = False
     for line in map(str.rstrip, lines):
         if line:
             yield from ("", line) if is_gap else (line,)
-        is_gap = not line
+        is_begun = is_begun or bool(line)
+        is_gap = is_begun and not line
 
 
 def _table(grid: Grid, width: int) -> Table:

@@ -56,7 +56,8 @@ def prediction_report(prediction: Prediction, *, by_layer: bool = False) -> Repo
         parts: list[str | Grid] = [title, _estimates(prediction)]
         if by_layer:
             parts.append(_kernels(prediction.by_layer()))
-        return [*parts, f"Most of the time goes to {WHERE.get(prediction.bound, prediction.bound)}.", *_doubts(prediction)]
+        notes = [f"Note: {doubt}" for doubt in _doubts(prediction)]
+        return [*parts, f"Most of the time goes to {WHERE.get(prediction.bound, prediction.bound)}.", *notes]
 
     return Report(data, kernels or [flat_row(prediction)], text)
 
@@ -89,8 +90,8 @@ def _kernels(kernels: Sequence[KernelTime]) -> Grid:
 
 
 def _doubts(prediction: Prediction) -> list[str]:
-    beyond = [f"Beyond calibration, so the interval is wider: {reason}." for reason in prediction.extrapolating]
-    return beyond + [f"Note: {warning}" for warning in prediction.warnings]
+    beyond = [f"beyond calibration, so the interval is wider: {reason}" for reason in prediction.extrapolating]
+    return [*beyond, *prediction.warnings]
 
 
 # -- several ----------------------------------------------------------------------------------------------------
@@ -125,11 +126,14 @@ def comparison_report(networks: Sequence[Compared]) -> Report:
     rows = [row for compared in networks for row in _flat_rows(compared)]
 
     def text() -> list[str | Grid]:
-        doubts = {line for compared in networks for prediction in compared.predictions for line in _doubts(prediction)}
         tables = [_side_by_side(networks)] if len(networks) <= MOST_COLUMNS else _below_each_other(networks)
-        return [*tables, *sorted(doubts)]
+        return [*tables, *(line for compared in networks for line in _doubts_of(compared))]
 
     return Report(data, rows, text)
+
+
+def _doubts_of(compared: Compared) -> list[str]:
+    return [f"{compared.name} on {found.profile}: {line}" for found in compared.predictions for line in _doubts(found)]
 
 
 def _counted(compared: Compared) -> dict[str, Any]:

@@ -248,7 +248,10 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 
 def _keys_at(where: Sequence[int | str]) -> list[str]:
-    for part, model in (("published", Published), ("benchmarks", Benchmark), ("body", Body), ("blocks", Block), ("networks", NetworkSpec)):
+    homes: dict[str, type[BaseModel]] = {
+        "published": Published, "benchmarks": Benchmark, "body": Body, "blocks": Block, "networks": NetworkSpec,
+    }  # fmt: skip
+    for part, model in homes.items():
         if part in where[:-1]:
             return _keys(model)
     return _keys(Family)

@@ -74,6 +74,14 @@ def test_any_scale_of_a_known_extent_against_onnx_runtime(extent: int, scale: fl
     assert derived("Resize", *inputs, opset=13) == [("float32", y.shape)]
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.3, 0.7, 1.3])
+def test_a_scale_that_float32_cannot_hold_against_onnx_runtime(scale: float) -> None:
+    """10 * 0.7 is 6.9999999 with the nearest float32, which rounds to 7.0 in float32 and down to 6 in float64."""
+    for extent in (10, 20, 30, 70, 90):
+        y, = executed("Resize", floats(1, 1, extent, 1), None, scales(1, 1, scale, 1), opset=13)
+        assert derived("Resize", floats(1, 1, extent, 1), None, scales(1, 1, scale, 1), opset=13) == [("float32", y.shape)]
+
+
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
 @settings(deadline=None)
 def test_proportions_with_open_sizes(height: int, width: int, new_height: int, new_width: int) -> None:

@@ -1,0 +1,70 @@
+"""Where a node stood in the program that was exported: the path of its module, as in ``layer1.0.conv1``.
+
+torch's exporters leave it in the file. The present one writes the modules around a node into the node's metadata, each by
+its whole path, and the node itself last; the former one writes them into the node's name, each by the name that its parent
+gives it. onnxscript's builder writes them into the metadata, relative to each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
+_CALL = re.compile(r"@\d+$")  # torch numbers the further calls of a module
+_NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"  # what torch writes where it has lost the module
+
+
+def module_of(name: str, properties: Mapping[str, str]) -> str:
+    """The path of a node's module from its name and metadata; empty for the outermost, and where the file does not say.
+
+    >>> module_of("node_relu", {"pkg.torch.onnx.name_scopes": "['', 'layer1', 'layer1.0', 'relu']"})
+    'layer1.0'
+    >>> module_of("/layer1/layer1.0/conv1/Conv", {})
+    'layer1.0.conv1'
+    """
+    for key, path in _PATHS.items():
+        if key in properties:
+            return path(properties[key])
+    return _joined(name.split("/")[1:-1]) if name.startswith("/") else ""
+
+
+def _innermost(scopes: str) -> str:
+    """Of a printed list, the last but one: the last is the node."""
+    return _path(_listed(scopes))
+
+
+def _innermost_of_namespace(namespace: str) -> str:
+    """The same of ``path: class/path: class/node: target``."""
+    return _path([part.partition(":")[0] for part in namespace.split("/")])
+
+
+def _path(scopes: Sequence[str]) -> str:
+    module = scopes[-2] if len(scopes) > 1 else ""
+    return "" if module == _NO_MODULE else _CALL.sub("", module)
+
+
+def _listed(text: str) -> list[str]:
+    """The texts of a list that Python printed."""
+    return [single or double for single, double in _QUOTED.findall(text)]
+
+
+def _joined(names: Sequence[str]) -> str:
+    """One path of the names from the outermost on; the child of a list or Sequential repeats its parent's name.
+
+    >>> _joined(["features", "features.1", "conv", "conv.0", "conv.0.0"])
+    'features.1.conv.0.0'
+    """
+    path: list[str] = []
+    for name in filter(None, names):
+        if path and name.startswith(f"{path[-1]}."):
+            path.pop()
+        path.append(name)
+    return ".".join(path)
+
+
+_PATHS: Mapping[str, Callable[[str], str]] = {
+    "pkg.torch.onnx.name_scopes": _innermost,
+    "pkg.onnxscript.name_scopes": lambda scopes: _joined(_listed(scopes)),
+    "namespace": _innermost_of_namespace,
+}
