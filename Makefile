@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint docs clean
+.PHONY: demo test check lint ruff mypy floors docs clean
 
 demo: .venv/.installed
 	@$(BIN)/python docs/demo.py
@@ -12,9 +12,15 @@ test: .venv/.installed-test
 
 check: test lint
 
-lint: .venv/.installed-dev
+lint: ruff mypy floors
+
+ruff: .venv/.installed-dev
 	$(BIN)/ruff check
+
+mypy: .venv/.installed-dev
 	$(BIN)/mypy
+
+floors: .venv/.installed-dev
 	$(BIN)/lint-imports
 
 docs: .venv/.installed-docs

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 
@@ -40,8 +41,13 @@ class Quantities:
         return {name: getattr(self, name) for name in QUANTITIES}
 
     @staticmethod
-    def sum(parts: list[Quantities]) -> Quantities:
-        return Quantities(*(total(getattr(part, name) for part in parts) for name in QUANTITIES))
+    def sum(parts: Sequence[Quantities]) -> Quantities:
+        """The sums; equal layers share one object, which is added once, times its number."""
+        distinct = {id(part): part for part in parts}
+        times = Counter(map(id, parts))
+        return Quantities(
+            *(total(getattr(part, name) * times[key] for key, part in distinct.items()) for name in QUANTITIES)
+        )
 
 
 QUANTITIES: tuple[str, ...] = tuple(f.name for f in fields(Quantities))
@@ -95,7 +101,7 @@ class Counts:
         return tuple(part for layer in self.layers for part in layer.flat())
 
     def by_op(self) -> dict[str, Quantities]:
-        """The sums by op, those with the most macs first where they are numbers, else in order of appearance."""
+        """The sums by op, in order of appearance."""
         return self._sums(lambda layer: layer.op)
 
     def by_module(self, depth: int | None = None) -> dict[str, Quantities]:
@@ -161,35 +167,47 @@ class _Scope:
         self.producers = {name: layer for layer in graph.layers for name in layer.outputs if name}
         self.captured = frozenset(graph.captures) if isinstance(graph, Body) else frozenset()
         self.integer_biases = _integer_biases(graph.layers)
-        self.learnable = _learnable(graph)
+        stated = graph.learnable if isinstance(graph, Network) else outer.stated if outer else None
+        self.stated: frozenset[str] | None = stated
+        self.learnable = _learnable(graph) if stated is None else stated
         self.quantized = find_quantized(graph)
         self.claimed: set[str] = set()
-        self.by_cost: dict[int, tuple[Extent, Extent, Extent]] = {}
+        self.by_cost: dict[int, Quantities] = {}
 
     def counts(self) -> Iterator[LayerCount]:
         for layer in self.graph.layers:
-            if layer.cost is None:
+            cost = layer.cost
+            if cost is None:
                 yield LayerCount(layer.name, layer.op, Quantities(), layer.problem, module=layer.module)
             elif not self.graph.is_constant(layer):
-                yield self._count(layer, layer.cost)
+                inside, bodies = self._bodies(cost) if cost.bodies else ((), [])
+                quantities = self._quantities(layer, cost, self._claim(layer, cost), bodies)
+                dtype = self._dtype(layer) if cost.macs != 0 else ""
+                yield LayerCount(layer.name, layer.op, quantities, layer.problem, inside, dtype, layer.module)
 
-    def _count(self, layer: Layer, cost: Cost) -> LayerCount:
-        """The cost's own numbers, what the layer stores, and what its bodies store and write."""
+    def _bodies(self, cost: Cost) -> tuple[tuple[LayerCount, ...], list[Quantities]]:
+        """The layers of a control op's bodies, and what the bodies store and write in all their runs."""
         scopes = [(body, tuple(_Scope(body, self).counts())) for body in cost.bodies]
         runs = [(body, Quantities.sum([part.quantities for part in parts])) for body, parts in scopes]
-        own = self._claim(layer)
-        stored = [tensor for tensor, _ in own]
-        macs, flops, written = self._of_cost(layer, cost)
-        quantities = Quantities(
-            macs=macs,
-            flops=flops,
-            params=total([*(tensor.size for tensor, learnt in own if learnt), *(run.params for _, run in runs)]),
-            weights=total([*(tensor.size for tensor in stored), *(run.weights for _, run in runs)]),
-            weight_bytes=total([*(tensor.nbytes for tensor in stored), *(run.weight_bytes for _, run in runs)]),
-            activation_bytes=total([written, *(body.over_runs(run.activation_bytes) for body, run in runs)]),
+        kept = [
+            Quantities(0, 0, run.params, run.weights, run.weight_bytes, body.over_runs(run.activation_bytes))
+            for body, run in runs
+        ]
+        return tuple(part for _, parts in scopes for part in parts), kept
+
+    def _quantities(
+        self, layer: Layer, cost: Cost, own: list[tuple[Tensor, bool]], bodies: list[Quantities]
+    ) -> Quantities:
+        """The cost's own numbers, which equal layers share, and what the layer and its bodies store."""
+        shared = self._of_cost(layer, cost)
+        if not own and not bodies:
+            return shared
+        stored = Quantities(
+            params=total(tensor.size for tensor, learnt in own if learnt),
+            weights=total(tensor.size for tensor, _ in own),
+            weight_bytes=total(tensor.nbytes for tensor, _ in own),
         )
-        inside = tuple(part for _, parts in scopes for part in parts)
-        return LayerCount(layer.name, layer.op, quantities, layer.problem, inside, self._dtype(layer), layer.module)
+        return Quantities.sum([shared, stored, *bodies])
 
     def _dtype(self, layer: Layer) -> str:
         """The dtype of the arithmetic: an integer op's, else that of the inputs that are multiplied."""
@@ -200,13 +218,16 @@ class _Scope:
         factors = [tensor.dtype for tensor in inputs[:2] if tensor.dtype not in INTEGERS]
         return arithmetic(factors or [inputs[0].dtype])
 
-    def _of_cost(self, layer: Layer, cost: Cost) -> tuple[Extent, Extent, Extent]:
+    def _of_cost(self, layer: Layer, cost: Cost) -> Quantities:
         """Macs, flops and bytes written; equal layers share their cost, so it is worked out once for each."""
-        if len(layer.outputs) != len(cost.outputs) or any(name in self.quantized.written for name in layer.outputs):
-            return cost.macs, cost.flops, self._written_bytes(layer)
-        if id(cost) not in self.by_cost:
-            self.by_cost[id(cost)] = cost.macs, cost.flops, self._written_bytes(layer)
-        return self.by_cost[id(cost)]
+        is_whole = len(layer.outputs) == len(cost.outputs) and "" not in layer.outputs
+        if not is_whole or not self.quantized.written.keys().isdisjoint(layer.outputs):
+            return Quantities(cost.macs, cost.flops, activation_bytes=self._written_bytes(layer))
+        found = self.by_cost.get(id(cost))
+        if found is None:
+            found = Quantities(cost.macs, cost.flops, activation_bytes=self._written_bytes(layer))
+            self.by_cost[id(cost)] = found
+        return found
 
     def _written_bytes(self, layer: Layer) -> Extent:
         instead = self.quantized.written
@@ -215,14 +236,14 @@ class _Scope:
         really = [instead.get(name, self.tensors[name]) for name in layer.outputs]
         return total(tensor.nbytes for tensor in really if tensor is not None)
 
-    def _claim(self, layer: Layer) -> list[tuple[Tensor, bool]]:
+    def _claim(self, layer: Layer, cost: Cost) -> list[tuple[Tensor, bool]]:
         """The stored tensors behind a layer's inputs that no earlier layer had, each with whether training learns it.
 
         They are looked for through layers that only prepare constants, and in the graph around a body.
         """
         own: list[tuple[Tensor, bool]] = []
         waiting = [name for name in layer.inputs if name and self.tensors[name].constant]
-        waiting += [name for body in (layer.cost.bodies if layer.cost else ()) for name in body.captures]
+        waiting += [name for body in cost.bodies for name in body.captures]
         while waiting:
             name = waiting.pop()
             tensor = self.tensors.get(name)

@@ -349,9 +349,13 @@ def bounds(extent: Extent) -> tuple[float, float]:
 def positive(extent: Extent) -> Extent:
     """1 where a count is above 0, else 0: what weighs a cost that is there only under a condition on sizes.
 
-    >>> positive(Dim.size("S") - 32).at(S=33), positive(Dim.size("S") + 1)
-    (1, 1)
+    >>> s = Dim.size("S")
+    >>> positive(s - 32).at(S=33), positive(s + 1), positive(3 * s - 4 * s * s)
+    (1, 1, 0)
     """
+    low, high = _bounds_above_one(extent) if isinstance(extent, Dim) else (extent, extent)
+    if low >= 1 or high <= 0:
+        return int(low >= 1)
     return minimum(1, maximum(0, extent))
 
 
@@ -401,6 +405,23 @@ def total(extents: Iterable[Extent]) -> Extent:
 
 
 # -- how it works -----------------------------------------------------------------------------------------------
+
+
+def _bounds_above_one(dim: Dim) -> tuple[float, float]:
+    """Bounds from writing every size as 1 and the rest above it: then what has one sign everywhere cannot cancel."""
+    rest: Extent = 0
+    for monomial, coefficient in dim.terms.items():
+        term: Extent = coefficient
+        for atom, power in monomial:
+            if _atom_bounds(atom)[0] < 0:
+                return -math.inf, math.inf
+            term = term * (_size(atom.args[0]) + 1 if atom.kind == "size" else Dim({((atom, 1),): 1})) ** power
+        rest = rest + term
+    if not isinstance(rest, Dim):
+        return rest, rest
+    least = rest.terms.get((), 0)
+    signs = {coefficient > 0 for monomial, coefficient in rest.terms.items() if monomial}
+    return (-math.inf if False in signs else least), (math.inf if True in signs else least)
 
 
 def _by_power(dim: Dim, name: str) -> dict[int, Extent] | None:

@@ -123,7 +123,7 @@ def _kernel(network: Network, layers: list[Layer]) -> Kernel:
 def _read_bytes(network: Network, layers: list[Layer], name: str) -> Extent:
     """Bytes that a kernel reads of a tensor: all, unless a rule says that fewer elements are touched."""
     tensor = network.tensors[name]
-    if tensor.shape is None:
+    if not tensor.is_known:
         return 0
     for layer in layers:
         if layer.cost and layer.cost.reads is not None and name in layer.inputs:

@@ -7,7 +7,7 @@ the cost that its rule stated. It is never changed after it was made.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -59,7 +59,8 @@ class Tensor:
     """A dtype and a shape; for small integer tensors that carry shapes also the value, in row-major order.
 
     ``shape`` is None where even the rank is unknown. ``constant`` says that no input of the network can change it:
-    a stored weight, or what follows from stored weights alone.
+    a stored weight, or what follows from stored weights alone. ``fill`` is the number that every element is, where
+    a fill made the tensor; its shape may be open.
 
     >>> Tensor("float32", (Dim.size("N"), 3, 224, 224)).nbytes
     Dim('602112*N')
@@ -69,6 +70,7 @@ class Tensor:
     shape: Shape | None
     value: tuple[Element, ...] | None = None
     constant: bool = False
+    fill: Element = None
 
     @property
     def is_known(self) -> bool:
@@ -286,6 +288,13 @@ class Layer:
         return tuple(dict.fromkeys(name for name in (*self.inputs, *captured) if name))
 
 
+def _all_constant(tensors: Mapping[str, Tensor], names: Iterable[str]) -> bool:
+    for name in names:  # noqa: SIM110 - a generator costs twice as much, and this runs for every layer, several times
+        if name and not tensors[name].constant:
+            return False
+    return True
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Body:
     """A subgraph that a layer runs ``times`` times, with the layers of one run and every tensor that they name.
@@ -310,7 +319,7 @@ class Body:
         return tuple(layer for layer in self.layers if not self.is_constant(layer))
 
     def is_constant(self, layer: Layer) -> bool:
-        return all(self.tensors[name].constant for name in layer.outputs if name)
+        return _all_constant(self.tensors, layer.outputs)
 
     @property
     def macs(self) -> Extent:
@@ -343,7 +352,8 @@ class Network:
     """A network: its tensors by name and its layers in an order in which they can run.
 
     ``defaults`` binds open sizes where a caller gives none (zoo networks have their published input size).
-    ``warnings`` tells what the reader had to assume.
+    ``warnings`` tells what the reader had to assume. ``learnable`` names the stored tensors that training changes where
+    the source says which; where it is None, their place in the graph tells.
     """
 
     name: str
@@ -354,6 +364,7 @@ class Network:
     opsets: Mapping[str, int] = field(default_factory=dict)
     defaults: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    learnable: frozenset[str] | None = None
 
     @cached_property
     def sizes(self) -> Mapping[str, Dim]:
@@ -386,7 +397,7 @@ class Network:
 
     def is_constant(self, layer: Layer) -> bool:
         """Whether a layer's results do not depend on any input, so that a runtime computes them once at load."""
-        return all(self.tensors[name].constant for name in layer.outputs if name)
+        return _all_constant(self.tensors, layer.outputs)
 
     @cached_property
     def graph(self) -> networkx.DiGraph[int]:

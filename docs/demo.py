@@ -27,7 +27,7 @@ def main() -> None:
         unseen = find_profile(profile_id).held_out.median_ape
         caveats.append((profile_id, percent(unseen)))
     table = Grid(("<profile", ">predicted", ">90% interval", ">measured", ">error"), rows)
-    title = f"ResNet-50, one image: {quantity(counted.macs, 'MAC')}, {quantity(counted.params)} parameters"
+    title = f"ResNet-50, one image: {quantity(int(counted.macs), 'MAC')}, {quantity(int(counted.params))} parameters"
     told = "Both profiles were fitted on measurements that include this network. Where they did not see a network:"
     show(Report({}, [], lambda: [title, table, told, Grid(("<profile", ">median error"), caveats)]))
 

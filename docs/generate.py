@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from typer.models import ArgumentInfo
 
-from costmodel.cli import VERBS, app
+from costmodel.cli import VERBS, about
 
 FOLDER = Path(__file__).parent
 OPENING = """# Command line
@@ -37,7 +37,7 @@ SECTION = """
 
 def cli_page() -> str:
     """The page of the command line: one section for each verb."""
-    return OPENING.format(about=_paragraphs(app.registered_callback.callback)) + "".join(map(_section, VERBS))
+    return OPENING.format(about=_paragraphs(about)) + "".join(map(_section, VERBS))
 
 
 def _section(verb: Callable[..., None]) -> str:

@@ -68,7 +68,9 @@ class _Recorder(doctest.DocTestRunner):
     def report_failure(self, out: object, test: doctest.DocTest, example: doctest.Example, got: str) -> None:
         self._keep(test, example, got)
 
-    def report_unexpected_exception(self, out: object, test: doctest.DocTest, example: doctest.Example, exc_info: Any) -> None:
+    def report_unexpected_exception(
+        self, out: object, test: doctest.DocTest, example: doctest.Example, exc_info: Any
+    ) -> None:
         self._keep(test, example, repr(exc_info[1]))
 
     def _keep(self, test: doctest.DocTest, example: doctest.Example, got: str) -> None:

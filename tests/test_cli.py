@@ -490,6 +490,18 @@ def test_an_error_of_the_process_is_its_exit_code() -> None:
     assert ran.stderr.startswith("costmodel: error: the zoo has no network 'resnet5'")
 
 
+def test_letters_that_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
+    path = onnx_file(tmp_path).rename(tmp_path / "naïve.onnx")
+    words = [sys.executable, "-m", "costmodel.cli", "count", str(path)]
+    ran = subprocess.run(words, capture_output=True, check=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert ran.stdout.startswith(b"na\\xefve: 2 layers")
+
+
+def test_help_tells_each_verb_on_one_line() -> None:
+    told = [line for line in process("--help").stdout.splitlines() if line.startswith("  ")]
+    assert not [line for line in told if line.endswith("...")]
+
+
 def test_a_reader_that_leaves_early_is_no_fault() -> None:
     reader, writer = os.pipe()
     os.close(reader)

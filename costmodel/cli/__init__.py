@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ from costmodel.errors import CostModelError
 from costmodel.version import __version__
 
 CANNOT = 1
-VERBS = (count, memory, predict, compare, zoo, devices, ops, calibrate, accuracy)
+VERBS: tuple[Callable[..., None], ...] = (count, memory, predict, compare, zoo, devices, ops, calibrate, accuracy)
 
 app = typer.Typer(
     name="costmodel",
@@ -37,7 +38,7 @@ def _version(is_asked: bool) -> None:
 
 
 @app.callback()
-def _costmodel(
+def about(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
     ] = False,
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line on these words, or on the process's own, and leave with its exit code."""
     from costmodel.report.output import complain
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of layers and files hold any letter
     try:
         app(None if arguments is None else list(arguments), prog_name="costmodel")
     except CostModelError as error:

@@ -25,10 +25,10 @@ def calibrate(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Fit profiles to measurements, and tell their error on networks left out.
+    """Fit profiles to measurements, and tell their error.
 
-    docs/add-a-device.md shows the columns of the table. Without --out the profiles go to the folder where predict looks
-    first (set COSTMODEL_HOME to move it).
+    The error is that on networks left out of the fit. docs/add-a-device.md shows the columns of the table. Without --out
+    the profiles go to the folder where predict looks first (set COSTMODEL_HOME to move it).
     """
     from costmodel.calibration import calibrate_all
     from costmodel.prediction import profile_folders
@@ -75,9 +75,10 @@ def accuracy(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Report the error, coverage and width on networks or devices left out, beside the baselines.
+    """Report the error of predictions on what was left out.
 
-    Without --protocol, list the protocols.
+    A protocol hides networks or devices from the fit, predicts them, and reports error, coverage and width of the intervals
+    beside plain baselines. Without --protocol, list the protocols.
     """
     from costmodel.accuracy import PROTOCOLS, run_protocol
 

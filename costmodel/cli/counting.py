@@ -43,7 +43,7 @@ def memory(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Tell the peak memory of the activations, and which tensors hold it."""
+    """Tell the peak memory of activations, and what holds it."""
     given = point(at)
     network = network_of(model, param, sizes)
     from costmodel.liveness import memory as planned

@@ -27,7 +27,10 @@ def zoo(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List the networks of the zoo; of one, show each published figure beside the count."""
+    """List the networks of the zoo, or check one of them.
+
+    For one network, each figure that somebody published stands beside the count; --export writes it as ONNX instead.
+    """
     from costmodel.specs import published, zoo_names
 
     if name is None:

@@ -74,7 +74,10 @@ def compare(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Put networks side by side: operations, parameters, memory, and time on each profile."""
+    """Put networks side by side: counts, memory, time.
+
+    The time is predicted on each profile of --on. Sizes that --at leaves out have the networks' defaults.
+    """
     given = point(at)
     networks = [network_of(model) for model in models]
     profiles = _profiles(list(listed(on)))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Assumption:
-    """A condition on sizes that was taken to hold, or not to."""
+    """A condition that was taken to hold, or not to; ``decisive`` says what really decides."""
 
-    condition: str
+    decisive: str
     holds: bool
 
 
@@ -17,11 +17,11 @@ class Assumption:
 class Assumptions:
     """The ways that were taken, by layer, in one derivation of a network; ``others`` are the layers that go the unusual way.
 
-    An If whose branches give results of different rank cannot be counted for all sizes. It goes the way that large sizes
-    go; where the network then contradicts itself, :meth:`following` is the next combination to try.
+    An If whose branches give results of different rank cannot be followed both ways. It goes the way that large sizes go,
+    or the dearer one; where the network then contradicts itself, :meth:`following` is the next combination to try.
 
     >>> first = Assumptions()
-    >>> first.take("if_1", "S == 1", usual=False), first.take("if_2", "N == 1", usual=False)
+    >>> first.take("if_1", "the data decide", usual=False), first.take("if_2", "the data decide", usual=False)
     (False, False)
     >>> first.following().others, first.following().following() is None
     (('if_2',), True)
@@ -30,10 +30,10 @@ class Assumptions:
     others: tuple[str, ...] = ()
     taken: dict[str, Assumption] = field(default_factory=dict)
 
-    def take(self, layer: str, condition: str, *, usual: bool) -> bool:
+    def take(self, layer: str, decisive: str, *, usual: bool) -> bool:
         """Whether the condition is taken to hold; noted for the network's warnings."""
         holds = usual if layer not in self.others else not usual
-        self.taken[layer] = Assumption(condition, holds)
+        self.taken[layer] = Assumption(decisive, holds)
         return holds
 
     def following(self) -> Assumptions | None:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from costmodel.dims import Dim, Extent, positive, total
 from costmodel.errors import CostModelError, MalformedModel, ShapeMismatch
-from costmodel.graph import Body, Container, Cost, Subgraph, Tensor
+from costmodel.graph import Body, Cost, OptionalOf, Subgraph, Tensor
 from costmodel.ops.induction import Induction
 from costmodel.ops.merging import merged
 from costmodel.ops.registry import rule
@@ -16,6 +16,7 @@ from costmodel.ops.shapes import normal_axis, same
 from costmodel.ops.value_layout import Unknowns, extent_of
 
 FOREVER = 2**31 - 1  # exporters write the largest number of 32 or 64 bits for a loop that only its condition ends
+MAX_UNROLLED = 64  # trips that are followed one by one
 FAR = 10**6 + 3  # a size that is as large as none in practice, to tell the rule from the exception
 
 
@@ -44,8 +45,8 @@ def with_bodies(outputs: Sequence[Tensor], bodies: Sequence[Body], unknown: Unkn
 def if_(cond, *, then_branch, else_branch, name, run_body, assume):
     """What the branch that is taken counts; where the data decide, the branch with more flops.
 
-    Where sizes decide, each branch is weighed by a count that is 1 where it is taken and 0 where it is not; if the two
-    give results of different rank, one is assumed.
+    Where sizes decide, each branch is weighed by a count that is 1 where it is taken and 0 where it is not. Of branches
+    whose results have different ranks one is assumed.
     """
     unknown = Unknowns(name)
     branches = {"then_branch": then_branch, "else_branch": else_branch}
@@ -55,15 +56,12 @@ def if_(cond, *, then_branch, else_branch, name, run_body, assume):
         return _one(run_body(branches[called], (), called=called), unknown)
     if chosen is None:
         then, otherwise = (run_body(branch, (), called=called) for called, branch in branches.items())
-        return _either(then, otherwise, None, unknown)
+        return _either(then, otherwise, None, unknown, assume)
     then, otherwise = (_attempted(run_body, branch, called) for called, branch in branches.items())
+    if isinstance(then, Body) and isinstance(otherwise, Body):
+        return _either(then, otherwise, chosen, unknown, assume)
     if isinstance(then, Body):
-        if isinstance(otherwise, CostModelError):
-            return _one(then, unknown)
-        if any(_rank(a) != _rank(b) for a, b in zip(then.results, otherwise.results, strict=False)):
-            usual = bool(chosen.at(dict.fromkeys(chosen.names, FAR)))
-            return _one(then if assume(f"{chosen} is 1", usual=usual) else otherwise, unknown)
-        return _either(then, otherwise, chosen, unknown)
+        return _one(then, unknown)
     if isinstance(otherwise, Body):
         return _one(otherwise, unknown)
     raise then
@@ -92,18 +90,25 @@ def _one(body: Body, unknown: Unknowns) -> Cost:
     return with_bodies(body.results, [body], unknown)
 
 
-def _either(then: Body, otherwise: Body, chosen: Dim | None, unknown: Unknowns) -> Cost:
+def _either(
+    then: Body, otherwise: Body, chosen: Dim | None, unknown: Unknowns, assume: Callable[..., bool]
+) -> Cost:
+    """Both branches, each weighed; or the one that is assumed, where their results have different ranks."""
     if len(then.results) != len(otherwise.results):
         raise MalformedModel(f"then_branch has {len(then.results)} outputs, else_branch {len(otherwise.results)}")
-    pairs = zip(then.results, otherwise.results, strict=True)
-    outputs = [merged(pair, unknown, f"output{i}", weight=chosen) for i, pair in enumerate(pairs)]
+    pairs = list(zip(then.results, otherwise.results, strict=True))
     weight = positive(_flops(then) - _flops(otherwise)) if chosen is None else chosen
+    if any(_differ_in_rank(a, b) for a, b in pairs):
+        usual = bool(Dim.of(weight).at(dict.fromkeys(Dim.of(weight).names, FAR)))
+        decisive = "the data decide" if chosen is None else f"it holds where {chosen} is 1"
+        return _one(then if assume(decisive, usual=usual) else otherwise, unknown)
+    outputs = [merged(pair, unknown, f"output{i}", weight=chosen) for i, pair in enumerate(pairs)]
     bodies = [body.repeated(times) for body, times in ((then, weight), (otherwise, 1 - weight)) if times != 0]
     return with_bodies(outputs, bodies, unknown)
 
 
-def _rank(tensor: Tensor) -> int | None:
-    return tensor.rank if not isinstance(tensor, Container) and tensor.is_known else None
+def _differ_in_rank(a: Tensor, b: Tensor) -> bool:
+    return a.shape is not None and b.shape is not None and a.rank != b.rank
 
 
 def _flops(body: Body) -> Extent:
@@ -122,26 +127,58 @@ def loop(m=None, cond=None, *initial, body, name, input_names, run_body):
     """
     unknown = Unknowns(name)
     induction = Induction(f"{name}.trip", unknown)
-    counter, go_on = (graph_input.shape for graph_input in list(body.inputs.values())[:2])
-    iteration = Tensor("int64", (1,) * len(counter or ()), (induction.number - 1,), constant=True)
-    holds = Tensor("bool", (1,) * len(go_on or ()), (1,), constant=True)
-    run, states = induction.solve(
-        lambda found: run_body(body, (iteration, holds, *found), called="body"), initial, first_output=1
-    )
+
+    def run(number: Extent, states: Sequence[Tensor], called: str = "body") -> Body:
+        one: Body = run_body(body, (*_trip_inputs(body, number), *states), called=called)
+        return one
+
+    any_run, states = induction.solve(lambda found: run(induction.number, found), initial, first_output=1)
     most = Dim.size(input_names[0]) if m is not None and extent_of(m) is None else extent_of(m)
-    trips = _trips(most, 1 if cond is None else extent_of(cond), extent_of(run.results[0]), unknown)
-    ends = induction.after(trips, states) if trips != 0 else initial
+    trips = _trips(most, 1 if cond is None else extent_of(cond), extent_of(any_run.results[0]), unknown)
+    count = len(initial)
+    if isinstance(trips, int) and (trips == 0 or (induction.invented and trips <= MAX_UNROLLED)):
+        unknown = Unknowns(name)
+        runs, ends = _unrolled(run, initial, trips)
+    else:
+        runs, ends = [any_run.repeated(trips, induction.trip)], induction.after(trips, states)
+    ends = [_as_result(end, result) for end, result in zip(ends, any_run.results[1:], strict=False)]
+    of_runs = [each.results[1 + count :] for each in runs or (any_run,)]
     scans = [
-        _stacked(result, 0, trips, f"scan{i}", induction.trip, unknown)
-        for i, result in enumerate(run.results[1 + len(initial) :])
+        _stacked(merged(results, unknown, f"scan{i}"), 0, trips, f"scan{i}", induction.trip, unknown)
+        for i, results in enumerate(zip(*of_runs, strict=True))
     ]
-    return with_bodies([*ends, *scans], [run.repeated(trips, induction.trip)] if trips != 0 else [], unknown)
+    return with_bodies([*ends, *scans], runs, unknown)
+
+
+def _trip_inputs(body: Subgraph, number: Extent) -> tuple[Tensor, Tensor]:
+    """The number of the trip, from 0 up, and the condition, which holds where the body runs."""
+    shapes = [(1,) * len(declared.shape or ()) for declared in list(body.inputs.values())[:2]]
+    if len(shapes) < 2:
+        raise MalformedModel(f"the body takes {len(shapes)} inputs; it must take the trip's number and the condition")
+    return Tensor("int64", shapes[0], (number - 1,), constant=True), Tensor("bool", shapes[1], (1,), constant=True)
+
+
+def _unrolled(
+    run: Callable[[Extent, Sequence[Tensor], str], Body], initial: Sequence[Tensor], trips: int
+) -> tuple[list[Body], list[Tensor]]:
+    """Every trip on its own, where no rule tells what is carried from one to the next."""
+    runs: list[Body] = []
+    states = list(initial)
+    for number in range(1, trips + 1):
+        runs.append(run(number, states, f"body_{number}"))
+        states = list(runs[-1].results[1 : 1 + len(initial)])
+    return runs, states
+
+
+def _as_result(end: Tensor, result: Tensor) -> Tensor:
+    """What a body gives back for an optional need not be one."""
+    return end.element if isinstance(end, OptionalOf) and not isinstance(result, OptionalOf) else end
 
 
 def _trips(most: Extent | None, first: Extent | None, further: Extent | None, unknown: Unknowns) -> Extent:
     """``first`` and ``further``: the condition before the first trip and after any; None where the data decide."""
     limit = None if isinstance(most, int) and most >= FOREVER else most
-    if first == 0 or limit == 0:
+    if first == 0 or (isinstance(limit, int) and limit <= 0):
         return 0
     if first is not None and further == 0:
         return first

@@ -23,7 +23,7 @@ RANDOM_OPS = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
 # facts that make a rule's answer that of one node
-OF_THE_NODE = frozenset({"name", "input_names", "run_body", "layers_between", "assume"})
+OF_THE_NODE = frozenset({"input_names", "run_body", "layers_between", "assume"})
 
 
 class Engine:
@@ -66,7 +66,7 @@ class Engine:
         if cost is not None and cost.bodies:
             problem = next((problem for body in cost.bodies for problem in body.problems), None)
         if cost is not None and self._is_constant(node, inputs, cost):
-            outputs = tuple(replace(tensor, constant=True) for tensor in outputs)
+            outputs = tuple(tensor if tensor.constant else replace(tensor, constant=True) for tensor in outputs)
         if self.agreements:
             outputs = tuple(map(self.agreed, outputs))
         for name, tensor in zip(node.outputs, outputs, strict=False):
@@ -161,8 +161,10 @@ class Engine:
         return found
 
     def _is_constant(self, node: Node, inputs: tuple[Tensor | None, ...], cost: Cost) -> bool:
-        results = [tensor for body in cost.bodies for tensor in body.results]
-        return node.op not in RANDOM_OPS and all(tensor is None or tensor.constant for tensor in (*inputs, *results))
+        for tensor in inputs:
+            if tensor is not None and not tensor.constant:
+                return False
+        return node.op not in RANDOM_OPS and all(tensor.constant for body in cost.bodies for tensor in body.results)
 
     def _outputs(self, node: Node, cost: Cost | None) -> tuple[Tensor, ...]:
         if cost is None:
@@ -179,28 +181,32 @@ class Engine:
         if known is None:
             where = f" in domain {node.domain!r}" if node.domain else ""
             raise UnsupportedOp(f"{_label(node)}: no cost rule{where} at opset {opset}. Add one, see docs/add-an-op")
-        unknown = [name for name, tensor in zip(node.inputs, inputs, strict=True) if tensor and not tensor.is_known]
-        if unknown:
-            raise UnsupportedOp(f"{_label(node)}: the shape of its input {unknown[0]!r} is unknown")
+        for name, tensor in zip(node.inputs, inputs, strict=True):
+            if tensor is not None and not tensor.is_known:
+                raise UnsupportedOp(f"{_label(node)}: the shape of its input {name!r} is unknown")
         key = _key(node, known, inputs)
-        if key is not None and key in self._known:
-            return self._known[key]
-        cost = self._run(node, known, inputs, opset)
-        if key is not None:
-            self._known[key] = cost
+        try:
+            cost = None if key is None else self._known.get(key)
+        except TypeError:  # an attribute that cannot be compared
+            key = cost = None
+        if cost is None:
+            cost = self._run(node, known, inputs, opset)
+            if key is not None and not ("name" in known.facts and _bears_name(cost, node.name)):
+                self._known[key] = cost
         return cost
 
     def _run(self, node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...], opset: int) -> Cost:
         given = _trimmed(inputs)
         _check_arity(node, known, given)
         attributes = dict(node.attributes)
-        facts = {"op": node.op, "opset": opset, "n_outputs": len(node.outputs), "name": node.name}
-        facts |= {
-            "input_names": node.inputs,
-            "run_body": partial(self.run_body, node),
-            "layers_between": self.layers_between,
-            "assume": partial(self.assumptions.take, node.name),
-        }
+        facts = {"op": node.op, "opset": opset, "n_outputs": len(node.outputs), "name": node.name} if known.facts else {}
+        if not known.facts.isdisjoint(OF_THE_NODE):
+            facts |= {
+                "input_names": node.inputs,
+                "run_body": partial(self.run_body, node),
+                "layers_between": self.layers_between,
+                "assume": partial(self.assumptions.take, node.name),
+            }
         try:
             return registry.call(known, given, attributes, facts)
         except ShapeMismatch as error:
@@ -245,15 +251,25 @@ def _check_arity(node: Node, known: registry.Rule, given: tuple[Tensor | None, .
 
 
 def _key(node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...]) -> Any:
-    """What a rule's answer depends on; None where that cannot be compared, bears the node's name or needs its subgraphs."""
+    """What a rule's answer depends on; None where that is the node itself."""
     if not known.facts.isdisjoint(OF_THE_NODE):
         return None
-    key = (node.op, node.domain, known.since, inputs, tuple(sorted(node.attributes.items())), len(node.outputs))
-    try:
-        hash(key)
-    except TypeError:
-        return None
-    return key
+    attributes = tuple(sorted(node.attributes.items())) if node.attributes else ()
+    return node.op, node.domain, known.since, inputs, attributes, len(node.outputs)
+
+
+def _bears_name(cost: Cost, name: str) -> bool:
+    """Whether a rule made new sizes, which bear the node's name, so that no other node may share the answer."""
+    if cost.bounds:
+        return True
+    for tensor in cost.outputs:
+        for extent in (*(tensor.shape or ()), *(tensor.value or ())):
+            if isinstance(extent, Dim):
+                if any(size.startswith(f"{name}.") for size in extent.names):
+                    return True
+            elif not isinstance(extent, (int, float, str, type(None))):
+                return True
+    return False
 
 
 def fresh(name: str, what: str) -> Extent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -50,7 +51,7 @@ def constant_of_shape(shape, *, value=None, name):
     y = fill.to(None if wanted is None else unknown.filled(wanted))
     element = scalar(fill)
     y = moved(y, lambda _: np.full([int(extent) for extent in y.dims], element, dtype=object), fill)
-    return Cost((y,), not_learnable=(0,), stores=True, bounds=unknown.bounds)
+    return Cost((replace(y, fill=element),), not_learnable=(0,), stores=True, bounds=unknown.bounds)
 
 
 @rule("EyeLike", since=9)

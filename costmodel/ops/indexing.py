@@ -12,7 +12,7 @@ from costmodel.errors import MalformedModel
 from costmodel.graph import Cost, Element, Tensor
 from costmodel.ops.registry import rule
 from costmodel.ops.shapes import normal_axis, with_value
-from costmodel.ops.value_layout import Objects, Unknowns, elements, extent_of, index_array, moved, numbers
+from costmodel.ops.value_layout import Objects, Unknowns, extent_of, index_array, moved, numbers
 
 # -- gathering ----------------------------------------------------------------------------------------------------
 
@@ -156,13 +156,14 @@ def _best(array: Objects, axis: int, k: int, largest: bool) -> Any:
 def non_zero(x, *, name):
     """One comparison per element."""
     unknown = Unknowns(name)
-    found = elements(x) if x.value is not None else None
-    tests = None if found is None else [_is_nonzero(element) for element in found]
-    if tests is None or None in tests:
-        y = Tensor("int64", (x.rank, unknown.extent("nonzero", at_most=x.size)))
-    else:
+    tests = [_is_nonzero(element) for element in x.value] if x.value is not None else [None]
+    if None not in tests:
         where = np.argwhere(np.array(tests, dtype=bool).reshape([int(extent) for extent in x.dims])).T
         y = with_value(Tensor("int64", where.shape), where.ravel().tolist())
+    elif x.fill is not None:
+        y = Tensor("int64", (x.rank, x.size if x.fill else 0))
+    else:
+        y = Tensor("int64", (x.rank, unknown.extent("nonzero", at_most=x.size)))
     return Cost((y,), other_flops=x.size, bounds=unknown.bounds)
 
 

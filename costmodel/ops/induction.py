@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from costmodel.dims import Dim, Extent
@@ -18,11 +18,12 @@ class Induction:
 
     A number (an extent, or an element of a small tensor) that the first trip leaves as it is stays; one that it raises
     is taken to rise by as much in every trip. The next look at the body confirms that, or the extent becomes a new size
-    and the element unknown; so the search ends.
+    (``invented`` holds them) and the element unknown; so the search ends.
     """
 
     trip: str
     unknown: Unknowns
+    invented: list[Extent] = field(default_factory=list)
 
     @property
     def number(self) -> Dim:
@@ -50,28 +51,32 @@ class Induction:
         return [state.mapped(lambda count: count.subs(following) if isinstance(count, Dim) else count) for state in states]
 
     def _state(self, start: Any, state: Any, result: Any, place: str) -> Tensor:
+        if isinstance(start, OptionalOf) and not isinstance(result, OptionalOf):
+            result = OptionalOf.of(result, True)
         if type(start) is not type(result) or start.dtype != result.dtype:
             raise MalformedModel(f"{place} goes into the body as {_type_text(start)} and comes back as {_type_text(result)}")
-        constant = state.constant and result.constant
-        if isinstance(start, SequenceOf):
-            length = self._extent(start.length, state.length, result.length, f"{place}_length")
-            if start.length == 0 and state == start:
-                return SequenceOf.of(result.element, length)
-            element = self._state(start.element if start.length else state.element, state.element, result.element, place)
-            kept = state.elements if state.elements == result.elements else None
-            return replace(SequenceOf.of(element, length, kept), constant=constant)
-        if isinstance(start, OptionalOf):
-            element = self._state(start.element, state.element, result.element, place)
-            present = state.is_present if state.is_present == result.is_present else None
-            return replace(OptionalOf.of(element, present), constant=constant)
-        if isinstance(start, MapOf):
-            length = self._extent(start.length, state.length, result.length, f"{place}_length")
-            return replace(MapOf.of(start.key_dtype, start.dtype, length), constant=constant)
-        return self._tensor(start, state, result, place, constant=constant)
+        found = _FORMS.get(type(start), Induction._tensor)(self, start, state, result, place)
+        return replace(found, constant=state.constant and result.constant)
 
-    def _tensor(self, start: Tensor, state: Tensor, result: Tensor, place: str, *, constant: bool) -> Tensor:
+    def _sequence(self, start: SequenceOf, state: SequenceOf, result: SequenceOf, place: str) -> Tensor:
+        length = self._extent(start.length, state.length, result.length, f"{place}_length")
+        if start.length == 0 and state == start:
+            return SequenceOf.of(result.element, length)
+        element = self._state(start.element if start.length else state.element, state.element, result.element, place)
+        return SequenceOf.of(element, length, state.elements if state.elements == result.elements else None)
+
+    def _optional(self, start: OptionalOf, state: OptionalOf, result: OptionalOf, place: str) -> Tensor:
+        first, former = (result.element if x.is_present is False else x.element for x in (start, state))
+        present = state.is_present if state.is_present == result.is_present else None
+        return OptionalOf.of(self._state(first, former, result.element, place), present)
+
+    def _map(self, start: MapOf, state: MapOf, result: MapOf, place: str) -> Tensor:
+        length = self._extent(start.length, state.length, result.length, f"{place}_length")
+        return MapOf.of(start.key_dtype, start.dtype, length)
+
+    def _tensor(self, start: Tensor, state: Tensor, result: Tensor, place: str) -> Tensor:
         if state.shape is None or result.shape is None or state.rank != result.rank or start.shape is None:
-            return Tensor(start.dtype, None, constant=constant)
+            return Tensor(start.dtype, None)
         columns = enumerate(zip(start.shape, state.shape, result.shape, strict=True))
         shape = tuple(self._extent(*column, f"{place}_axis{axis}") for axis, column in columns)
         value = None
@@ -79,11 +84,14 @@ class Induction:
             elements = zip(start.value, state.value, result.value, strict=True)
             value = tuple(self._element(*column) for column in elements)
         known = value is not None and any(element is not None for element in value)
-        return Tensor(start.dtype, shape, value if known else None, constant)
+        return Tensor(start.dtype, shape, value if known else None)
 
     def _extent(self, start: Extent, state: Extent, result: Extent, place: str) -> Extent:
-        found = self._number(start, state, result)
-        return self.unknown.extent(place) if found is None else found
+        found = state if state in self.invented else self._number(start, state, result)
+        if found is None:
+            found = self.unknown.extent(place)
+            self.invented.append(found)
+        return found
 
     def _element(self, start: Any, state: Any, result: Any) -> Any:
         if all(isinstance(element, (int, Dim)) for element in (start, state, result)):
@@ -103,6 +111,13 @@ class Induction:
 
     def _next(self, extent: Extent) -> Extent:
         return extent.subs({self.trip: self.number + 1}) if isinstance(extent, Dim) else extent
+
+
+_FORMS: dict[type, Callable[..., Tensor]] = {
+    SequenceOf: Induction._sequence,
+    OptionalOf: Induction._optional,
+    MapOf: Induction._map,
+}
 
 
 def _type_text(tensor: Tensor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def _view(data: Tensor, shape: Sequence[Extent] | None, *given: Tensor | None, u
     y = data.to(shape)
     positions = tuple(range(1, len(given) + 1))
     return Cost(
-        (moved(y, lambda array: array, data),),
+        (replace(moved(y, lambda array: array, data), fill=data.fill),),
         view_of=0,
         reads=(0, *size_of(*given)),
         not_learnable=positions,
@@ -198,8 +199,8 @@ def expand(x, shape, *, name):
     if wanted is None:
         return Cost((x.to(None),), not_learnable=(1,))
     y = x.to(broadcast(x.dims, _expanded(x.dims, wanted, unknown)))
-    value = moved(y, lambda array: np.broadcast_to(array, [int(extent) for extent in y.dims]), x)
-    return Cost((value,), not_learnable=(1,), bounds=unknown.bounds)
+    y = moved(y, lambda array: np.broadcast_to(array, [int(extent) for extent in y.dims]), x)
+    return Cost((replace(y, fill=x.fill),), not_learnable=(1,), bounds=unknown.bounds)
 
 
 def _expanded(shape: Shape, wanted: Sequence[Extent | None], unknown: Unknowns) -> Shape:

@@ -4,7 +4,7 @@ The function's signature is the specification. Positional parameters are the op'
 a default: required; ``*xs``: any number), keyword-only parameters are its attributes with ONNX's defaults (without a
 default: required). Some keyword names carry facts instead: ``op``, ``opset``, ``n_outputs``, ``name`` and ``input_names``
 of the node; ``run_body(graph, inputs, called="then_branch") -> Body`` derives a subgraph, ``layers_between(xs, y)`` gives
-the layers on the way from some tensors to another, ``assume(condition, usual=False)`` decides what sizes leave open.
+the layers on the way from some tensors to another, ``assume(decisive, usual=False)`` settles what sizes leave open.
 """
 
 from __future__ import annotations

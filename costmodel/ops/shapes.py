@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 from costmodel.dims import Dim, Extent, bounds, ceil_divide, maximum, minimum, product
 from costmodel.errors import MalformedModel, ShapeMismatch
@@ -41,29 +42,49 @@ def same(left: Extent, right: Extent, what: str) -> Extent:
     if left == right:
         return left
     if may_agree(left, right):
-        return min(left, right, key=lambda extent: len(str(extent)))
+        return _simpler(left, right)
     raise ShapeMismatch(f"{what} must be equal: {left} against {right}", left, right)
 
 
 def may_agree(left: Extent, right: Extent) -> bool:
     """Whether two open extents in the same sizes are equal for some of them, so that the network asks for those.
 
-    >>> s = Dim.size("S")
-    >>> may_agree(2 * (s // 2), s), may_agree(s, s + 1), may_agree(s, 7)
-    (True, False, False)
+    So may a maximum or minimum be equal to one of its arguments.
+
+    >>> s, t = Dim.size("S"), Dim.size("T")
+    >>> may_agree(2 * (s // 2), s), may_agree(s, s + 1), may_agree(s, 7), may_agree(s, t), may_agree(s, maximum(s, t))
+    (True, False, False, False, True)
     """
-    if not isinstance(left, Dim) or not isinstance(right, Dim) or left.names != right.names:
+    if not isinstance(left, Dim) or not isinstance(right, Dim):
         return False
+    if left.names != right.names:
+        return left in _arguments(right) or right in _arguments(left)
     low, high = bounds(left - right)
     return low <= 0 <= high
+
+
+def _arguments(extent: Dim) -> tuple[Extent, ...]:
+    """Of a maximum or minimum that stands alone."""
+    for monomial in extent.terms:
+        atom, _ = monomial[0] if monomial else (None, 0)
+        if atom is not None and atom.kind in ("max", "min") and extent.terms == {((atom, 1),): 1}:
+            arguments: tuple[Extent, ...] = atom.args
+            return arguments
+    return ()
+
+
+def _simpler(left: Extent, right: Extent) -> Extent:
+    return min(left, right, key=lambda extent: len(str(extent)))
 
 
 def broadcast(*shapes: Shape) -> Shape:
     """The shape that numpy-style broadcasting gives. An open extent meets 1 or its equal.
 
-    >>> n = Dim.size("N")
+    >>> n, h = Dim.size("N"), Dim.size("H")
     >>> broadcast((n, 1, 8), (16, 1))
     (Dim('N'), 16, 8)
+    >>> broadcast((2 * ((h + 1) // 2),), (h,))
+    (Dim('H'),)
 
     Raises ShapeMismatch where two extents differ and neither is 1.
     """
@@ -79,7 +100,12 @@ def _broadcast_extent(column: Sequence[Extent]) -> Extent:
         raise ShapeMismatch(f"extents {numbers[0]} and {numbers[1]} do not broadcast", numbers[0], numbers[1])
     if numbers:
         return numbers[0]
-    return maximum(*kept) if kept else 1
+    return reduce(_met, kept) if kept else 1
+
+
+def _met(left: Extent, right: Extent) -> Extent:
+    """Two open extents as one: nets that add feature maps of several resolutions ask that they are equal."""
+    return _simpler(left, right) if may_agree(left, right) else maximum(left, right)
 
 
 def window(

@@ -68,3 +68,4 @@ _PATHS: Mapping[str, Callable[[str], str]] = {
     "pkg.onnxscript.name_scopes": lambda scopes: _joined(_listed(scopes)),
     "namespace": _innermost_of_namespace,
 }
+SCOPES = frozenset(_PATHS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
@@ -28,7 +28,7 @@ from costmodel.ops.engine import Engine
 from costmodel.ops.shapes import VALUE_LIMIT
 from costmodel.read import wire
 from costmodel.read.functions import Function, Reference, inline
-from costmodel.read.modules import module_of
+from costmodel.read.modules import SCOPES, module_of
 from costmodel.read.order import in_running_order
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class _Loader:
         }
         graph = _subgraph(model.graph)
         self.declared_inputs = {info.name: info for info in model.graph.input if info.name not in graph.initializers}
-        self.declared = _declared(model.graph)
+        self.declared = _Declared((*model.graph.value_info, *model.graph.output))
         nodes = inline(graph.nodes, functions) if functions else graph.nodes
         self.nodes = in_running_order(nodes, {*graph.initializers, *self.declared_inputs})
         self.graph = graph
@@ -200,7 +200,7 @@ class _Loader:
         assumed = [f"size {agreed.name} is {agreed.extent}: {agreed.reason}" for agreed in agreements]
         for name, assumption in engine.assumptions.taken.items():
             holds = "holds" if assumption.holds else "does not hold"
-            assumed.append(f"the condition of {name!r} {holds}: its branches differ in rank, {assumption.condition} decides")
+            assumed.append(f"the condition of {name!r} {holds}: its branches differ in rank, and {assumption.decisive}")
         return Network(
             name=self.name,
             inputs=given,
@@ -290,7 +290,8 @@ def _nodes(protos: Iterable[onnx.NodeProto]) -> tuple[Node, ...]:
 
 
 def _properties(entries: Iterable[onnx.StringStringEntryProto]) -> dict[str, str]:
-    return {entry.key: _checked_text(entry.value, "metadata of a node") for entry in entries}
+    """The metadata that tells where the node stood; exporters leave kilobytes of other texts beside it."""
+    return {entry.key: _checked_text(entry.value, "metadata of a node") for entry in entries if entry.key in SCOPES}
 
 
 def _attributes(protos: Iterable[onnx.AttributeProto]) -> dict[str, Attribute]:
@@ -435,9 +436,21 @@ def _extent(dim: Any, unnamed: str) -> Extent:
     return Dim.size(_checked_text(dim.dim_param, "the name of a dimension") or unnamed)
 
 
-def _declared(graph: onnx.GraphProto) -> dict[str, Tensor]:
-    """Shapes that the file states for tensors inside the graph, for what no rule derives."""
-    return {info.name: _declared_tensor(info) for info in (*graph.value_info, *graph.output)}
+class _Declared(Mapping[str, Tensor]):
+    """The shapes that the file states for tensors inside the graph, each read when it is asked for."""
+
+    def __init__(self, infos: Iterable[onnx.ValueInfoProto]) -> None:
+        self.infos = {info.name: info for info in infos}
+
+    def __getitem__(self, name: str) -> Tensor:
+        found: Tensor = _declared_tensor(self.infos[name])
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.infos)
+
+    def __len__(self) -> int:
+        return len(self.infos)
 
 
 def _input_tensors(infos: Iterable[onnx.ValueInfoProto], sizes: Sizes) -> dict[str, Tensor]:
@@ -482,16 +495,15 @@ def _sum_of_sizes(extent: Extent, names: set[str]) -> Extent:
     return extent
 
 
-def _contradictions(declared: Mapping[str, Tensor], derived: Mapping[str, Tensor]) -> Iterable[str]:
+def _contradictions(declared: _Declared, derived: Mapping[str, Tensor]) -> Iterable[str]:
     """Declared shapes that cannot be: another rank, or another number."""
-    for name, stated in declared.items():
+    for name, info in declared.infos.items():
         tensor = derived.get(name)
-        if tensor is None or stated.shape is None or getattr(tensor, "shape", None) is None or not tensor.shape:
-            continue
-        if len(stated.shape) != len(tensor.shape) or any(
-            isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(stated.shape, tensor.shape, strict=True)
-        ):
-            yield f"the file declares {name!r} as {_shown(stated)}; it is {_shown(tensor)}"
+        if tensor is not None and tensor.shape and info.type.tensor_type.HasField("shape"):
+            stated = [dim.dim_value for dim in info.type.tensor_type.shape.dim]  # 0 where it is open
+            pairs = zip(stated, tensor.shape, strict=False)
+            if len(stated) != len(tensor.shape) or any(0 < a != b for a, b in pairs if isinstance(b, int)):
+                yield f"the file declares {name!r} as {_shown(declared[name])}; it is {_shown(tensor)}"
 
 
 def _shown(tensor: Tensor) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Union
 
 from costmodel.errors import CannotExport, MissingExtra, UnknownSize
@@ -60,10 +61,11 @@ def from_torch(
     with _inferring(module), _off_meta(module, mode):
         exported = _exported(module, fake_args, fake_kwargs, _open_axes(leaves, fakes))
         _check_open(exported, leaves)
-        proto = _onnx(exported, type(module).__name__)
+        proto, learnable = _onnx(exported, type(module).__name__)
     inputs = [leaf for leaf in leaves if hasattr(leaf.value, "shape")]
     sizes = {info.name: leaf.axes for info, leaf in zip(proto.graph.input, inputs, strict=True) if leaf.is_open}
-    return load(proto, sizes=sizes, name=name or type(module).__name__)
+    network = load(proto, sizes=sizes, name=name or type(module).__name__)
+    return replace(network, learnable=learnable)
 
 
 def _check_installed() -> None:
@@ -119,7 +121,8 @@ def _open_axes(leaves: Sequence[Leaf], fakes: Sequence[Any]) -> Any:
     collection = torch.export.ShapesCollection()
     for leaf, fake in zip(leaves, fakes, strict=True):
         if leaf.is_open:
-            collection[fake] = tuple(torch.export.Dim.AUTO if isinstance(axis, str) else None for axis in leaf.axes)
+            hints = torch.export.Dim
+            collection[fake] = tuple(hints.AUTO if isinstance(axis, str) else hints.STATIC for axis in leaf.axes)
     return collection
 
 
@@ -146,23 +149,53 @@ def _check_open(exported: Any, leaves: Sequence[Leaf]) -> None:
                 )
 
 
-def _onnx(exported: Any, module_name: str) -> onnx.ModelProto:
-    """The exporter's graph, with dtypes and shapes in the place of the weights."""
+def _onnx(exported: Any, module_name: str) -> tuple[onnx.ModelProto, frozenset[str]]:
+    """The exporter's graph, tidied up as far as the weights' numbers do not matter to that, and the parameters' names.
+
+    The graph holds the weights by dtype and shape.
+    """
     import onnx_ir
     import torch
 
     try:
-        model = torch.onnx.export(exported, dynamo=True, optimize=False, verbose=False).model
+        program = torch.onnx.export(exported, dynamo=True, optimize=False, verbose=False)
+        weights = _taken_weights(program.model.graph, exported.graph_signature)
+        program.optimize()
     except Exception as error:  # of any kind
         raise CannotExport(
             f"torch cannot write {module_name} as ONNX: {_shown(error)}. Leave that operation out of the module, or export it "
             "by other means and load the file"
         ) from error
-    for value in model.graph.initializers.values():
+    learnable = frozenset(weight.name for weight in weights if weight.name in exported.graph_signature.parameters)
+    _put_back(program.model.graph, weights)
+    return onnx_ir.to_proto(program.model), learnable
+
+
+def _taken_weights(graph: Any, signature: Any) -> list[Any]:
+    """Make inputs of the weights, so that nothing looks at their numbers; other stored numbers may carry shapes."""
+    import torch
+
+    named = {*signature.parameters, *signature.buffers}
+    weights = []
+    for value in list(graph.initializers.values()):
         stored = value.const_value
-        if stored.nbytes > SMALL_BYTES or isinstance(getattr(stored, "raw", None), torch._subclasses.FakeTensor):
-            value.const_value = onnx_ir.ExternalTensor("module", None, None, stored.dtype, shape=stored.shape, name=value.name)
-    return onnx_ir.to_proto(model)
+        is_weight = value.name in named and stored.dtype.is_floating_point()
+        if is_weight or stored.nbytes > SMALL_BYTES or isinstance(getattr(stored, "raw", None), torch._subclasses.FakeTensor):
+            del graph.initializers[value.name]
+            graph.inputs.append(value)
+            value.const_value = None
+            weights.append(value)
+    return weights
+
+
+def _put_back(graph: Any, weights: Sequence[Any]) -> None:
+    """Make stored tensors of them, as if their data were in a file."""
+    import onnx_ir
+
+    for value in weights:
+        graph.inputs.remove(value)
+        value.const_value = onnx_ir.ExternalTensor("module", None, None, value.dtype, shape=value.shape, name=value.name)
+        graph.register_initializer(value)
 
 
 def _shown(error: Exception) -> str:

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from costmodel.errors import MalformedModel
 
-SMALL = 1024  # bytes: a message up to this length is copied as it is
+SMALL = 1024  # bytes: a tensor up to this length is copied as it is
+SMALL_NODE = 16_384  # a node with all that exporters write into its metadata
 KEPT_INTEGERS = 8192  # bytes of an integer tensor's payload that may carry shapes: 1,024 numbers of 64 bits
 
 # onnx.proto, field numbers: message -> field -> nested message that may hold a tensor
@@ -113,7 +114,7 @@ def _stripped(source: Source, start: int, end: int, message: str, depth: int) ->
         if is_tensor and field in PAYLOADS and value > _kept(data_type):
             parts.append(source.span(copied, entry))
             copied = at
-        elif value > SMALL and field in nested:
+        elif value > SMALL and field in nested and (value > SMALL_NODE or nested[field] != "Node"):
             inner = _stripped(source, body, at, nested[field], depth + 1)
             parts += [source.span(copied, entry), _encoded(key), _encoded(sum(map(len, inner))), *inner]
             copied = at

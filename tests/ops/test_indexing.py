@@ -152,6 +152,15 @@ def test_sizes_are_not_zero() -> None:
     assert run("NonZero", shape_tensor(N - 1, 1)).outputs[0].value is None
 
 
+def test_all_places_of_a_filled_tensor() -> None:
+    """How exporters before Range wrote a range: the places of ones."""
+    ones, = run("ConstantOfShape", shape_tensor(S), value=Tensor("int64", (1,), (1,))).outputs
+    zeros, = run("ConstantOfShape", shape_tensor(N, S)).outputs
+    assert run("NonZero", ones).outputs[0].shape == (1, S)
+    assert run("NonZero", run("Expand", ones, shape_tensor(N, S)).outputs[0]).outputs[0].shape == (2, N * S)
+    assert run("NonZero", run("Unsqueeze", zeros, shape_tensor(0)).outputs[0]).outputs[0].shape == (3, 0)
+
+
 # -- what depends on data -----------------------------------------------------------------------------------------
 
 BOXES, SCORES = Tensor("float32", (N, 100, 4)), Tensor("float32", (N, 80, 100))

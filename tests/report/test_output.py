@@ -70,7 +70,7 @@ def test_json_holds_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_csv_gives_every_row_every_column(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"name": 'a "quoted", name', "macs": 1}, {"name": "b", "flops": None}]
+    rows: list[dict[str, Any]] = [{"name": 'a "quoted", name', "macs": 1}, {"name": "b", "flops": None}]
     printed = shown(capsys, Report({}, rows, tuple), as_csv=True)
     expected = [{"name": 'a "quoted", name', "macs": "1", "flops": ""}, {"name": "b", "macs": "", "flops": ""}]
     assert list(csv.DictReader(io.StringIO(printed))) == expected
