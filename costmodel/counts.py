@@ -203,11 +203,14 @@ class _Scope:
         if not own and not bodies:
             return shared
         stored = Quantities(
-            params=total(tensor.size for tensor, learnt in own if learnt),
-            weights=total(tensor.size for tensor, _ in own),
-            weight_bytes=total(tensor.nbytes for tensor, _ in own),
+            shared.macs,
+            shared.flops,
+            params=total([tensor.size for tensor, learnt in own if learnt]),
+            weights=total([tensor.size for tensor, _ in own]),
+            weight_bytes=total([tensor.nbytes for tensor, _ in own]),
+            activation_bytes=shared.activation_bytes,
         )
-        return Quantities.sum([shared, stored, *bodies])
+        return Quantities.sum([stored, *bodies]) if bodies else stored
 
     def _dtype(self, layer: Layer) -> str:
         """The dtype of the arithmetic: an integer op's, else that of the inputs that are multiplied."""

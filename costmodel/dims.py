@@ -393,14 +393,18 @@ def product(extents: Iterable[Extent]) -> Extent:
 def total(extents: Iterable[Extent]) -> Extent:
     """The sum of many counts, gathered in one pass."""
     number = 0
-    terms: dict[Monomial, int] = {}
+    open_ones: list[Dim] = []
     for extent in extents:
         if isinstance(extent, int):
             number += extent
-            continue
-        for monomial, coefficient in extent.terms.items():
+        else:
+            open_ones.append(extent)
+    if not open_ones:
+        return number
+    terms: dict[Monomial, int] = {(): number}
+    for dim in open_ones:
+        for monomial, coefficient in dim.terms.items():
             terms[monomial] = terms.get(monomial, 0) + coefficient
-    terms[()] = terms.get((), 0) + number
     return _made({monomial: c for monomial, c in terms.items() if c})
 
 

@@ -39,7 +39,8 @@ NORMS = frozenset(
 @dataclass(frozen=True, slots=True)
 class Work:
     """A kernel with what the features ask of it. ``depth`` and ``filters``: channels of a convolution's filter, and
-    how many filters each group has."""
+    how many filters each group has.
+    """
 
     kind: str
     kernel: Kernel
@@ -148,9 +149,10 @@ def _convolution(network: Network, kernel: Kernel) -> Work:
     stored = max((network.tensors[name] for name in layer.inputs[1:] if name), key=_rank)
     group = layer.attributes.get("group", 1)
     groups = group if isinstance(group, int) else 1
-    outer, depth, *window = stored.dims
-    kind = _conv_kind(layer, groups, depth, window)
-    return Work(kind, kernel, depth=depth, filters=floor_divide(outer, groups))
+    outer, inner, *window = stored.dims
+    share = floor_divide(outer, groups)
+    depth, filters = (share, inner) if layer.op == "ConvTranspose" else (inner, share)
+    return Work(_conv_kind(layer, groups, depth, window), kernel, depth=depth, filters=filters)
 
 
 def _conv_kind(layer: Layer, groups: int, depth: Extent, window: list[Extent]) -> str:

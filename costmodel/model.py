@@ -93,6 +93,13 @@ class NonNegativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc
         predicted: Array = check_array(X, dtype=np.float64) @ self.coef_
         return predicted
 
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn may feed it: work and times are never negative."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = True
+        tags.target_tags.positive_only = True
+        return tags
+
     def get_state(self) -> dict[str, Any]:
         """What was learnt, as plain numbers for JSON."""
         check_is_fitted(self)

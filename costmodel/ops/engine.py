@@ -49,6 +49,7 @@ class Engine:
         self.agreements = agreements or {}
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
+        self._constants: dict[tuple[Tensor, ...], tuple[Tensor, ...]] = {}
         self._known: dict[Any, Cost] = {} if known is None else known
         self.outer = outer
         self.captures: dict[str, Tensor] = {}
@@ -66,7 +67,7 @@ class Engine:
         if cost is not None and cost.bodies:
             problem = next((problem for body in cost.bodies for problem in body.problems), None)
         if cost is not None and self._is_constant(node, inputs, cost):
-            outputs = tuple(tensor if tensor.constant else replace(tensor, constant=True) for tensor in outputs)
+            outputs = self._as_constants(outputs)
         if self.agreements:
             outputs = tuple(map(self.agreed, outputs))
         for name, tensor in zip(node.outputs, outputs, strict=False):
@@ -165,6 +166,12 @@ class Engine:
             if tensor is not None and not tensor.constant:
                 return False
         return node.op not in RANDOM_OPS and all(tensor.constant for body in cost.bodies for tensor in body.results)
+
+    def _as_constants(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The outputs marked as constant; layers that share a cost share these too."""
+        if outputs not in self._constants:
+            self._constants[outputs] = tuple(replace(tensor, constant=True) for tensor in outputs)
+        return self._constants[outputs]
 
     def _outputs(self, node: Node, cost: Cost | None) -> tuple[Tensor, ...]:
         if cost is None:

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from costmodel.errors import MalformedModel
-from costmodel.read.wire import KEPT_INTEGERS, SMALL, WINDOW, File, Memory, without_weights
+from costmodel.read.wire import SMALL, SMALL_NODE, WINDOW, File, Memory, without_weights
 
 
 def model_with(*initializers: TensorProto, **attributes: TensorProto) -> onnx.ModelProto:
@@ -24,13 +24,13 @@ def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
     return onnx.ModelProto.FromString(without_weights(Memory(memoryview(model.SerializeToString()))))
 
 
-LARGE = np.zeros(4 * SMALL, dtype=np.float32)
+LARGE = np.zeros(SMALL_NODE, dtype=np.float32)
 TENSORS = {
     "raw floats": numpy_helper.from_array(LARGE, "w"),
-    "typed floats": helper.make_tensor("w", TensorProto.FLOAT, [4 * SMALL], LARGE.tolist()),
-    "typed doubles": helper.make_tensor("w", TensorProto.DOUBLE, [4 * SMALL], LARGE.tolist()),
-    "many integers": numpy_helper.from_array(np.zeros(KEPT_INTEGERS, dtype=np.int64), "w"),
-    "strings": helper.make_tensor("w", TensorProto.STRING, [1], [b"x" * 4 * SMALL]),
+    "typed floats": helper.make_tensor("w", TensorProto.FLOAT, [SMALL_NODE], LARGE.tolist()),
+    "typed doubles": helper.make_tensor("w", TensorProto.DOUBLE, [SMALL_NODE], LARGE.tolist()),
+    "many integers": numpy_helper.from_array(np.zeros(SMALL_NODE, dtype=np.int64), "w"),
+    "strings": helper.make_tensor("w", TensorProto.STRING, [1], [b"x" * 2 * SMALL_NODE]),
 }
 
 

@@ -1,0 +1,165 @@
+"""The table of features: kinds of kernels by table, amounts by hand, and sums that lose no multiply-add."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from costmodel.build import Builder
+from costmodel.counts import count
+from costmodel.dims import Dim, total, value_at
+from costmodel.features import (
+    ALL,
+    CONV_OPS,
+    COPIES,
+    FEATURES,
+    NAMES,
+    NORMS,
+    POOLS,
+    RELATIVE_COSTS,
+    amounts,
+    feature_extents,
+    works,
+)  # fmt: skip
+from costmodel.graph import Network
+from costmodel.ops.registry import rules
+from costmodel.specs import benchmark_names, benchmark_network
+
+IMAGE = ("N", 8, 6, 6)
+TOKENS = ("N", 5, 8)
+Build = Callable[[Builder, str], "str | tuple[str, ...]"]
+
+
+def built(shape: tuple[int | str, ...], build: Build) -> Network:
+    b = Builder("net")
+    written = build(b, b.input("x", shape))
+    return b.finish(*((written,) if isinstance(written, str) else written))
+
+
+def conv(filters: int, **options: object) -> Build:
+    return lambda b, x: b.conv(x, filters, bias=False, **options)  # type: ignore[arg-type]
+
+
+def deconv(filters: int, **options: object) -> Build:
+    return lambda b, x: b.deconv(x, filters, bias=False, **options)  # type: ignore[arg-type]
+
+
+def lstm(b: Builder, x: str) -> tuple[str, ...]:
+    return b.op_with_outputs("LSTM", x, b.weight("w", (1, 16, 8)), b.weight("r", (1, 16, 4)), outputs=1, hidden_size=4)
+
+
+# -- kinds ------------------------------------------------------------------------------------------------------
+
+KINDS: dict[str, tuple[tuple[int | str, ...], Build, str, int, int]] = {
+    # the shape of x, what reads it, the kind of its kernel, depth and filters (of each group)
+    "1x1": (IMAGE, conv(4), "pointwise", 8, 4),
+    "1x1 with a stride": (IMAGE, conv(4, stride=2), "pointwise", 8, 4),
+    "1x1 in groups": (IMAGE, conv(4, groups=2), "grouped", 4, 2),
+    "3x3": (IMAGE, conv(4, kernel=3), "conv3x3", 8, 4),
+    "3x3 with a stride": (IMAGE, conv(4, kernel=3, stride=2), "conv", 8, 4),
+    "3x3 with gaps": (IMAGE, conv(4, kernel=3, dilation=2), "conv", 8, 4),
+    "5x5": (IMAGE, conv(4, kernel=5), "conv", 8, 4),
+    "1x3": (IMAGE, conv(4, kernel=(1, 3)), "conv", 8, 4),
+    "depthwise": (IMAGE, conv(8, kernel=3, groups=8), "depthwise", 1, 1),
+    "depthwise, two filters a channel": (IMAGE, conv(16, kernel=3, groups=8), "depthwise", 1, 2),
+    "in groups": (IMAGE, conv(4, kernel=3, groups=4), "grouped", 2, 1),
+    "along a line": (("N", 8, 6), conv(4, kernel=3), "conv", 8, 4),
+    "transposed": (IMAGE, deconv(4, kernel=3), "conv", 8, 4),
+    "transposed in groups": (IMAGE, deconv(4, kernel=3, groups=4), "grouped", 2, 1),
+    "transposed, depthwise": (IMAGE, deconv(8, kernel=3, groups=8), "depthwise", 1, 1),
+    "a matrix and a weight": (("N", 8), lambda b, x: b.linear(x, 4), "linear", 1, 1),
+    "tokens and a weight": (TOKENS, lambda b, x: b.linear(x, 4, bias=False), "linear", 1, 1),
+    "two that vary": (("N", 5, 5), lambda b, x: b.op("MatMul", x, x), "matmul", 1, 1),
+    "recurrent": (TOKENS, lstm, "recurrent", 1, 1),
+    "a pool": (IMAGE, lambda b, x: b.max_pool(x, 2), "pool", 1, 1),
+    "a global pool": (IMAGE, lambda b, x: b.global_average_pool(x), "pool", 1, 1),
+    "a norm": (IMAGE, lambda b, x: b.bn(x), "norm", 1, 1),
+    "a softmax": (TOKENS, lambda b, x: b.softmax(x), "norm", 1, 1),
+    "a copy": (TOKENS, lambda b, x: b.transpose(x, (0, 2, 1)), "copy", 1, 1),
+    "a concatenation": (IMAGE, lambda b, x: b.concat(x, x), "copy", 1, 1),
+    "an activation": (IMAGE, lambda b, x: b.relu(x), "elementwise", 1, 1),
+    "a sum": (IMAGE, lambda b, x: b.add(x, x), "elementwise", 1, 1),
+}
+
+
+@pytest.mark.parametrize("case", KINDS)
+def test_kinds(case: str) -> None:
+    shape, build, *expected = KINDS[case]
+    (work,) = works(built(shape, build), "ncnn")
+    assert [work.kind, work.depth, work.filters] == expected
+
+
+def test_every_kind_is_in_the_table() -> None:
+    assert {kind for _, _, kind, _, _ in KINDS.values()} == set(ALL.split())
+    assert set().union(*(feature.kinds for feature in FEATURES)) == set(ALL.split())
+
+
+# -- amounts ----------------------------------------------------------------------------------------------------
+
+
+def several(b: Builder, x: str) -> str:
+    y = b.relu(b.conv(x, 16, kernel=3, padding=1))  # 8 -> 16 channels of 6 * 6
+    y = b.conv(y, 16, kernel=3, padding=1, groups=16, bias=False)
+    y = b.max_pool(b.concat(x, y), 2)  # 24 channels, 6 * 6 -> 3 * 3
+    return b.linear(b.flatten(b.sigmoid(y)), 10)
+
+
+def test_amounts_by_hand() -> None:
+    area = 6 * 6
+    expected = {
+        "pointwise_macs": 0,
+        "conv3x3_macs": 16 * area * 8 * 9,
+        "conv_macs": 0,
+        "depthwise_macs": 16 * area * 9,
+        "grouped_macs": 0,
+        "matmul_macs": 24 * 9 * 10,
+        "macs_per_depth": 16 * area * 9,  # of the dense convolution, over its 8 channels
+        "macs_per_filter": area * 8 * 9,  # and over its 16 filters
+        "linear_weight_bytes": 4 * (24 * 9 * 10 + 10),
+        "conv_bytes": 4 * area * ((8 + 16) + (16 + 16)),
+        "elementwise_bytes": 4 * 9 * (24 + 24),
+        "copy_bytes": 4 * area * (8 + 16 + 24),
+        "pool_bytes": 4 * (24 * area + 24 * 9),
+        "vector_flops": 24 * 9 * 4 + 24 * 9 * 4,  # 4 comparisons a window; a sigmoid is 4 operations
+        "kernels": 6,
+    }
+    found = feature_extents(built(IMAGE, several), "ncnn")
+    per_network = {"linear_weight_bytes", "kernels"}
+    n = Dim.size("N")
+    assert dict(found) == {name: Dim.of(amount * (1 if name in per_network else n)) for name, amount in expected.items()}
+
+
+def test_amounts_add_up_over_kernels() -> None:
+    parts = works(built(IMAGE, several), "ncnn")
+    for name, whole in amounts(parts).items():
+        assert total(amounts((part,))[name] for part in parts) == whole
+
+
+@pytest.mark.parametrize("name", benchmark_names("ncnn"))
+def test_every_multiply_add_is_in_one_feature(name: str) -> None:
+    network = benchmark_network("ncnn", name)
+    point = network.bind({})
+    found = {feature: extent.at(point) for feature, extent in feature_extents(network, "ncnn").items()}
+    macs = sum(amount for feature, amount in found.items() if feature.endswith("_macs"))
+    assert macs == count(network).at(point).macs
+    assert found["kernels"] == len(works(network, "ncnn"))
+    for work in works(network, "ncnn"):  # what is divided divides, so that nothing is rounded
+        assert value_at(work.kernel.macs, point) % (value_at(work.depth, point) * value_at(work.filters, point)) == 0
+
+
+# -- the table itself -------------------------------------------------------------------------------------------
+
+
+def test_the_table() -> None:
+    assert len(set(NAMES)) == len(FEATURES)
+    assert {feature.bound for feature in FEATURES} == {"compute", "memory", "launch"}
+    assert {feature.unit for feature in FEATURES} == {"MAC", "B", "FLOP", "kernel"}
+    assert all(cost > 0 for cost in RELATIVE_COSTS)
+
+
+def test_ops_that_are_named_exist() -> None:
+    known = {rule.op for rule in rules()}
+    assert set().union(CONV_OPS, POOLS, COPIES, NORMS) - known == set()
+    named = [*CONV_OPS, *POOLS, *COPIES, *NORMS]
+    assert len(named) == len(set(named))
