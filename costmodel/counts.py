@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import NamedTuple
 
 from costmodel.compiled import Compiled
 from costmodel.dims import Dim, Extent, total, value_at
@@ -53,8 +54,7 @@ class Quantities:
 QUANTITIES: tuple[str, ...] = tuple(f.name for f in fields(Quantities))
 
 
-@dataclass(frozen=True, slots=True)
-class LayerCount:
+class LayerCount(NamedTuple):
     """What one layer counts for, all runs of its bodies included; ``inside`` holds the bodies' layers, one run of
     each; ``dtype`` is that of its arithmetic; ``module`` is the layer's.
     """

@@ -7,11 +7,11 @@ the cost that its rule stated. It is never changed after it was made.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from costmodel.dims import Dim, Extent, ceil_divide, product, summed, total
 from costmodel.errors import MalformedModel, UnknownSize, nearest
@@ -233,8 +233,7 @@ class Cost:
 Attribute = Union[int, float, str, Tensor, "Subgraph", tuple["Attribute", ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):  # a frozen dataclass takes six times as long to make, and every node is one
     """One node as the file states it; an omitted optional input is an empty name.
 
     ``opset`` overrides the model's opset of the node's domain, for nodes that come from a function with its own.
@@ -245,7 +244,7 @@ class Node:
     op: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    attributes: Mapping[str, Attribute] = {}
     domain: str = ""
     opset: int | None = None
     module: str = ""
@@ -262,8 +261,7 @@ class Subgraph:
     initializers: Mapping[str, Tensor]
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One node with its cost; ``problem`` says why there is none, or what it leaves out; ``module`` is the node's."""
 
     name: str
@@ -370,11 +368,18 @@ class Network:
     def sizes(self) -> Mapping[str, Dim]:
         """The open sizes by name, in the order in which the inputs mention them."""
         names: dict[str, Dim] = {}
-        for tensor in [*self.inputs.values(), *self.tensors.values()]:
-            for extent in (tensor.nbytes,) if isinstance(tensor, Container) else tensor.shape or ():
-                if isinstance(extent, Dim):
-                    names.update((name, Dim.size(name)) for name in sorted(extent.names) if name not in names)
+        for extent in self._extents():
+            if isinstance(extent, Dim):
+                names.update((name, Dim.size(name)) for name in sorted(extent.names) if name not in names)
         return names
+
+    def _extents(self) -> Iterator[Extent]:
+        """Where sizes occur: in shapes, and in the counts of layers that bring in sizes of their own (a loop's trips)."""
+        for tensor in (*self.inputs.values(), *self.tensors.values()):
+            yield from (tensor.nbytes,) if isinstance(tensor, Container) else tensor.shape or ()
+        for layer in self.layers:
+            if layer.cost is not None and (layer.cost.bodies or layer.cost.bounds):
+                yield from (layer.cost.macs, layer.cost.other_flops)
 
     @cached_property
     def producers(self) -> Mapping[str, int]:

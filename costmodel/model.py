@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import nnls
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_array, check_is_fitted, check_X_y
+from sklearn.utils.validation import check_array, check_is_fitted, check_non_negative, check_X_y
 
 Array = NDArray[np.float64]
 
@@ -77,9 +77,10 @@ class NonNegativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> NonNegativeRegression:  # noqa: N803
         """Fit on rows of work and their measured times, all positive."""
-        features, times = check_X_y(X, y, dtype=np.float64)
-        if np.any(times <= 0) or np.any(features < 0):
-            raise ValueError("times must be positive and work must not be negative")
+        features, times = check_X_y(X, y, dtype=np.float64, y_numeric=True)
+        check_non_negative(features, "NonNegativeRegression (work)")
+        if np.any(times <= 0):
+            raise ValueError(f"times must be positive, the least is {times.min():g}")
         prior = None if self.prior is None else np.asarray(self.prior, dtype=np.float64)
         self.coef_: Array = fit_relative(
             features, times, prior, strength=self.strength, huber=self.huber, rounds=self.rounds
@@ -90,7 +91,13 @@ class NonNegativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc
     def predict(self, X: ArrayLike) -> Array:  # noqa: N803
         """Times for rows of work."""
         check_is_fitted(self)
-        predicted: Array = check_array(X, dtype=np.float64) @ self.coef_
+        features = check_array(X, dtype=np.float64)
+        if features.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {features.shape[1]} features, but NonNegativeRegression is expecting {self.n_features_in_} features "
+                "as input"
+            )
+        predicted: Array = features @ self.coef_
         return predicted
 
     def __sklearn_tags__(self) -> Any:

@@ -1,15 +1,22 @@
-"""Write the pages that follow from the code (``python docs/generate.py``): docs/cli.md, from the verbs' signatures."""
+"""Write what follows from the code (``python docs/generate.py``): docs/cli.md, from the verbs' signatures.
+
+With ``--accuracy`` also the README's table of accuracy, from the protocols.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from typer.models import ArgumentInfo
 
+from costmodel.accuracy import PROTOCOLS, Metrics
 from costmodel.cli import VERBS, about
+from costmodel.report.calibrating import percent
 
 FOLDER = Path(__file__).parent
 OPENING = """# Command line
@@ -75,5 +82,34 @@ def _paragraphs(documented: Callable[..., Any]) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
-if __name__ == "__main__":
+# -- accuracy ---------------------------------------------------------------------------------------------------
+
+ACCURACY = re.compile(r"(?<=<!-- accuracy -->\n).*?(?=<!-- end -->)", re.DOTALL)
+HEADER = "| | n | median error | mean error | within 10% | coverage | width |\n|---|--:|--:|--:|--:|--:|--:|\n"
+
+
+def accuracy_table() -> str:
+    """Every protocol's result beside its baselines, as ``costmodel accuracy`` computes them; takes a minute or two."""
+    rows = []
+    for name, (what, run) in PROTOCOLS.items():
+        found = run()
+        rows.append(f"| *{what}* (`{name}`) | | | | | | |\n")
+        rows += [_row(method, metrics) for method, metrics in (("**costmodel**", found.metrics), *found.baselines.items())]
+    return HEADER + "".join(rows)
+
+
+def _row(method: str, found: Metrics) -> str:
+    errors = " | ".join(percent(error) for error in (found.median_ape, found.mape, found.within_10, found.coverage))
+    return f"| {method} | {found.n} | {errors} | {found.width:.2f} |\n"
+
+
+def main(words: Sequence[str]) -> None:
     (FOLDER / "cli.md").write_text(cli_page(), encoding="utf-8")
+    if "--accuracy" in words:
+        readme = FOLDER.parent / "README.md"
+        table = accuracy_table()
+        readme.write_text(ACCURACY.sub(lambda _: table, readme.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -113,7 +113,7 @@ class Engine:
         inner.tensors.update(graph.initializers)
         inner.tensors.update(zip(graph.inputs, map(self.agreed, inputs), strict=True))
         for part in graph.nodes:
-            inner.add(replace(part, name=f"{node.name}/{called}/{part.name}", module=part.module or node.module))
+            inner.add(part._replace(name=f"{node.name}/{called}/{part.name}", module=part.module or node.module))
         results = tuple(inner.find(name) for name in graph.outputs)
         missing = [name for name, tensor in zip(graph.outputs, results, strict=True) if tensor is None]
         if missing:

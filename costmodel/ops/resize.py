@@ -159,18 +159,6 @@ def roi_align(
     return Cost((y,), other_flops=y.size * flops, not_learnable=(1,))
 
 
-@rule("CenterCropPad")
-def center_crop_pad(x, shape, *, axes=None, name):
-    """No arithmetic: a copy of the middle, with zeros around it."""
-    chosen = normal_axes(axes, x.rank) if axes else range(x.rank)
-    wanted = Unknowns(name).filled(extents(shape) or (None,) * len(chosen))
-    kept = list(x.dims)
-    for axis, extent in zip(chosen, wanted, strict=True):
-        kept[axis] = extent
-    taken = product(minimum(before, after) for before, after in zip(x.dims, kept, strict=True))
-    return Cost((x.to(kept),), reads=(taken, shape.size))
-
-
 @rule("Col2Im")
 def col2im(x, image_shape, block_shape, *, dilations=None, pads=None, strides=None, name):
     """1 per element of the input: add."""
@@ -178,7 +166,7 @@ def col2im(x, image_shape, block_shape, *, dilations=None, pads=None, strides=No
     unknown, block = Unknowns(name), known_integers(block_shape)
     channels = floor_divide(elements, product(block)) if block else unknown.extent("channels", at_most=elements)
     image = unknown.filled(extents(image_shape) or (None,) * int(image_shape.size))
-    return Cost((x.to((batch, channels, *image)),), other_flops=x.size, bounds=unknown.bounds)
+    return Cost((x.to((batch, channels, *image)),), other_flops=x.size, not_learnable=(1, 2), bounds=unknown.bounds)
 
 
 @rule("ImageDecoder")

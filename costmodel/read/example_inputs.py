@@ -79,12 +79,12 @@ def _leaves(value: Any, stated: Any, place: str) -> Iterable[Leaf]:
 
 def _axes(tensor: torch.Tensor, stated: Any, place: str) -> tuple[Axis, ...]:
     if stated is None:
-        return (None,) * tensor.dim()
+        return tuple(None for _ in tensor.shape)
     by_axis = dict(stated) if isinstance(stated, Mapping) else dict(enumerate(stated))
     is_whole = isinstance(stated, Mapping) or len(by_axis) == tensor.dim()
     if not is_whole or not by_axis.keys() <= set(range(tensor.dim())):
         raise UnknownSize(f"dynamic: {place!r} has {tensor.dim()} axes; {stated!r} is given for them")
-    return tuple(_axis(by_axis.get(axis), f"{place}_dim{axis}") for axis in range(tensor.dim()))
+    return tuple(_axis(by_axis.get(axis), f"{place}_dim{axis}") for axis, _ in enumerate(tensor.shape))
 
 
 def _axis(stated: Any, unnamed: str) -> Axis:

@@ -61,7 +61,7 @@ def _called(call: Node, function: Function) -> Sequence[Node]:
     attributes = {**function.defaults, **call.attributes}
     body = [_renamed(node, names, attributes, call.name) for node in function.nodes]
     return [
-        replace(node, opset=function.opsets.get(node.domain, node.opset), module=node.module or call.module)
+        node._replace(opset=function.opsets.get(node.domain, node.opset), module=node.module or call.module)
         for node in body
     ]
 
@@ -70,8 +70,7 @@ def _renamed(node: Node, names: Mapping[str, str], attributes: Mapping[str, Attr
     def named(name: str) -> str:
         return names.get(name, f"{prefix}/{name}" if name else "")
 
-    return replace(
-        node,
+    return node._replace(
         name=f"{prefix}/{node.name}",
         inputs=tuple(map(named, node.inputs)),
         outputs=tuple(map(named, node.outputs)),
@@ -98,7 +97,7 @@ def _bound(
 def _renamed_body(body: Subgraph, names: Mapping[str, str], attributes: Mapping[str, Attribute], prefix: str) -> Subgraph:
     own = {*body.inputs, *body.initializers, *(name for node in body.nodes for name in node.outputs)}
     scope = {**names, **{name: name for name in own}}
-    nodes = tuple(replace(_renamed(node, scope, attributes, prefix), name=node.name) for node in body.nodes)
+    nodes = tuple(_renamed(node, scope, attributes, prefix)._replace(name=node.name) for node in body.nodes)
     return replace(body, nodes=nodes, outputs=tuple(scope.get(name, f"{prefix}/{name}") for name in body.outputs))
 
 
@@ -107,4 +106,4 @@ def _with_inlined_bodies(node: Node, functions: Functions) -> Node:
     if not bodies:
         return node
     inlined = {key: replace(body, nodes=inline(body.nodes, functions)) for key, body in bodies.items()}
-    return replace(node, attributes={**node.attributes, **inlined})
+    return node._replace(attributes={**node.attributes, **inlined})

@@ -282,7 +282,7 @@ def _nodes(protos: Iterable[onnx.NodeProto]) -> tuple[Node, ...]:
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         if seen:
             name = f"{name}_{seen}"
-        module = module_of(name, _properties(proto.metadata_props))
+        module = module_of(name, _properties(proto.metadata_props)) if proto.metadata_props or name[0] == "/" else ""
         nodes.append(
             Node(name, op, tuple(proto.input), tuple(proto.output), attributes, domain, module=module)
         )

@@ -91,8 +91,6 @@ def _inferring(module: torch.nn.Module) -> Iterator[None]:
 @contextmanager
 def _off_meta(module: torch.nn.Module, mode: Any) -> Iterator[None]:
     """Fake tensors in the place of those on the meta device, which modules treat as a device of its own kind."""
-    import torch
-
     tables = [table for part in module.modules() for table in (part._parameters, part._buffers)]
     on_meta = [
         (table, key, tensor)
@@ -100,19 +98,22 @@ def _off_meta(module: torch.nn.Module, mode: Any) -> Iterator[None]:
         for key, tensor in table.items()
         if tensor is not None and tensor.device.type == "meta"
     ]
-    fakes: dict[int, torch.Tensor] = {}  # a tensor that two parts share stays shared
-    for table, key, tensor in on_meta:
-        if id(tensor) not in fakes:
-            with mode:
-                fake = torch.empty_like(tensor, device="cpu")
-            is_parameter = isinstance(tensor, torch.nn.Parameter)
-            fakes[id(tensor)] = torch.nn.Parameter(fake, tensor.requires_grad) if is_parameter else fake
-        table[key] = fakes[id(tensor)]
+    fakes = {id(tensor): _fake_weight(tensor, mode) for _, _, tensor in on_meta}  # what two parts share stays shared
     try:
+        for table, key, tensor in on_meta:
+            table[key] = fakes[id(tensor)]
         yield
     finally:
         for table, key, tensor in on_meta:
             table[key] = tensor
+
+
+def _fake_weight(weight: torch.Tensor, mode: Any) -> torch.Tensor:
+    import torch
+
+    with mode:
+        fake = torch.empty_like(weight, device="cpu")
+    return torch.nn.Parameter(fake, weight.requires_grad) if isinstance(weight, torch.nn.Parameter) else fake
 
 
 def _open_axes(leaves: Sequence[Leaf], fakes: Sequence[Any]) -> Any:
@@ -133,19 +134,20 @@ def _exported(module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
         return torch.export.export(module, args, kwargs, dynamic_shapes=open_axes if len(open_axes) else None, strict=False)
     except Exception as error:  # of any kind
         raise CannotExport(
-            f"torch cannot trace {type(module).__name__}: {_shown(error)}. Mend the module so that torch.export takes it, or "
-            "export it by other means and load the file"
+            f"torch cannot trace {type(module).__name__}: {_shown(error)}. Change the module so that torch.export takes it, "
+            "or export it by other means and load the file"
         ) from error
 
 
 def _check_open(exported: Any, leaves: Sequence[Leaf]) -> None:
-    """That no axis that shall be open became a number."""
-    placeholders = {node.name: node for node in exported.graph.nodes if node.op == "placeholder"}
+    """Raises UnknownSize for an axis that shall be open and became a number."""
+    traced = {node.name: node.meta.get("val") for node in exported.graph.nodes if node.op == "placeholder"}
     for leaf, input_name in zip(leaves, exported.graph_signature.user_inputs, strict=True):
         for i, axis in enumerate(leaf.axes):
-            if isinstance(axis, str) and isinstance(extent := placeholders[input_name].meta["val"].shape[i], int):
+            if isinstance(axis, str) and str(traced[input_name].shape[i]).isdecimal():
                 raise UnknownSize(
-                    f"size {axis}: the module fixes axis {i} of {leaf.place!r} at {extent}; leave it out of dynamic"
+                    f"size {axis}: the module fixes axis {i} of {leaf.place!r} at {traced[input_name].shape[i]}; "
+                    "leave it as in the example"
                 )
 
 
@@ -163,8 +165,8 @@ def _onnx(exported: Any, module_name: str) -> tuple[onnx.ModelProto, frozenset[s
         program.optimize()
     except Exception as error:  # of any kind
         raise CannotExport(
-            f"torch cannot write {module_name} as ONNX: {_shown(error)}. Leave that operation out of the module, or export it "
-            "by other means and load the file"
+            f"torch cannot write {module_name} as ONNX: {_shown(error)}. Leave that operation out of the module, or export "
+            "it by other means and load the file"
         ) from error
     learnable = frozenset(weight.name for weight in weights if weight.name in exported.graph_signature.parameters)
     _put_back(program.model.graph, weights)
@@ -173,14 +175,14 @@ def _onnx(exported: Any, module_name: str) -> tuple[onnx.ModelProto, frozenset[s
 
 def _taken_weights(graph: Any, signature: Any) -> list[Any]:
     """Make inputs of the weights, so that nothing looks at their numbers; other stored numbers may carry shapes."""
-    import torch
+    from torch._subclasses import FakeTensor
 
     named = {*signature.parameters, *signature.buffers}
     weights = []
     for value in list(graph.initializers.values()):
         stored = value.const_value
         is_weight = value.name in named and stored.dtype.is_floating_point()
-        if is_weight or stored.nbytes > SMALL_BYTES or isinstance(getattr(stored, "raw", None), torch._subclasses.FakeTensor):
+        if is_weight or stored.nbytes > SMALL_BYTES or isinstance(getattr(stored, "raw", None), FakeTensor):
             del graph.initializers[value.name]
             graph.inputs.append(value)
             value.const_value = None
@@ -198,6 +200,9 @@ def _put_back(graph: Any, weights: Sequence[Any]) -> None:
         graph.register_initializer(value)
 
 
-def _shown(error: Exception) -> str:
-    text = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
+def _shown(error: BaseException) -> str:
+    """What torch says of the first cause, without its hints for those who work on torch."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split()).partition(" For more information")[0]
+    return (text[:SHOWN_CHARACTERS] or type(error).__name__).rstrip(".")

@@ -16,9 +16,9 @@ def percent(fraction: float) -> str:
     """A fraction as per cent, with three digits.
 
     >>> percent(0.1234), percent(1.5), percent(float("nan"))
-    ('12.3 %', '150 %', '-')
+    ('12.3%', '150%', '-')
     """
-    return "-" if fraction != fraction else f"{100 * fraction:.3g} %"
+    return "-" if fraction != fraction else f"{100 * fraction:.3g}%"
 
 
 def calibration_report(written: Mapping[Path, Profile], folder: Path, left_out: Mapping[str, str]) -> Report:
@@ -30,7 +30,7 @@ def calibration_report(written: Mapping[Path, Profile], folder: Path, left_out: 
         errors = ("median_ape", "mape", "within_10")
         table = [(row["profile"], str(row["networks"]), *(percent(row[name]) for name in errors)) for row in rows]
         return [
-            Grid(("profile", ">networks", ">median", ">mean", ">within 10 %"), table),
+            Grid(("<profile", ">networks", ">median", ">mean", ">within 10%"), table),
             "Errors are on networks that the fit had not seen.",
             *(f"No profile of {name}: {reason}" for name, reason in left_out.items()),
             f"Wrote {many(len(written), 'profile')} to {folder}",
@@ -42,6 +42,11 @@ def calibration_report(written: Mapping[Path, Profile], folder: Path, left_out: 
 def _profile_row(path: Path, profile: Profile) -> dict[str, Any]:
     errors = {name: getattr(profile.held_out, name) for name in ("mape", "median_ape", "within_10")}
     return {"profile": profile.id, "path": str(path), "networks": len(profile.provenance.networks), **errors}
+
+
+LEGEND = """\
+median, mean: of |predicted / measured - 1|; rank: Spearman's, within a device; coverage: how often the interval, which is \
+meant to in {level:.0%}, holds the measured time; width: (high - low) / predicted, on average"""
 
 
 def accuracy_report(accuracy: Accuracy) -> Report:
@@ -58,13 +63,13 @@ def accuracy_report(accuracy: Accuracy) -> Report:
         parts: list[str | Grid] = [f"{accuracy.protocol}: {accuracy.metrics.n} predictions", _metrics("method", ours)]
         if len(accuracy.groups) > 1:
             parts.append(_metrics("costmodel on", list(accuracy.groups.items())))
-        return [*parts, f"Intervals are meant to hold {accuracy.level:.0%}; width is (high - low) / value."]
+        return [*parts, LEGEND.format(level=accuracy.level)]
 
     return Report(accuracy.as_dict(), rows, text)
 
 
 def _metrics(first: str, rows: Sequence[tuple[str, Metrics]]) -> Grid:
-    header = (first, ">n", ">median error", ">mean error", ">within 10 %", ">rank", ">coverage", ">width")
+    header = (f"<{first}", ">n", ">median", ">mean", ">within 10%", ">rank", ">coverage", ">width")
     return Grid(header, [(name, *_cells(found)) for name, found in rows])
 
 

@@ -50,7 +50,7 @@ def _figure(value: int | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:g} %"
+    return "" if value is None else f"{value:g}%"
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,6 +289,8 @@ def test_loops_in_loops() -> None:
     network = agrees(text, {"x": zeros(2, 8), "outer": np.array(3), "inner": np.array(4)}, sizes)
     cost = cost_of(network, "Loop")
     assert value_at(cost.macs, sizes) == sum(2 * 64 for _ in range(3) for _ in range(4))
+    assert count(network).at(sizes).macs == value_at(cost.macs, sizes)
+    assert list(network.sizes) == ["n", "inner", "outer"]  # also those that stand in no shape
     assert cost.bodies[0].captures == ("inner", "w")
 
 

@@ -228,6 +228,17 @@ def test_a_mismatch_holds_both_sides() -> None:
     assert (caught.value.left, caught.value.right) == (2048, N * 2048)
 
 
+def test_extents_that_agree_at_some_sizes_are_taken_as_equal() -> None:
+    """A decoder joins a map that was halved and doubled with the original: the network asks for an even height."""
+    height = Dim.size("H")
+    doubled = 2 * ((height + 1) // 2)
+    joined = run("Concat", Tensor("float32", (N, 8, height)), Tensor("float32", (N, 4, doubled)), axis=1)
+    assert joined.outputs[0].shape == (N, 12, height)
+    assert run("Reshape", Tensor("float32", (N, doubled)), shape_tensor(N, height)).outputs[0].shape == (N, height)
+    with pytest.raises(ShapeMismatch):
+        run("Concat", Tensor("float32", (N, height)), Tensor("float32", (N, height + 1)), axis=0)
+
+
 @pytest.mark.parametrize("op", ["Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"])
 def test_views_copy_nothing(op: str) -> None:
     given = {"Reshape": shape_tensor(-1), "Squeeze": shape_tensor(1), "Unsqueeze": shape_tensor(0)}.get(op)

@@ -122,7 +122,7 @@ def accuracy(groups: Iterable[str], spearman: float = 0.98) -> Accuracy:
 def test_accuracy_stands_beside_its_baselines_and_by_group() -> None:
     report = accuracy_report(accuracy(["phone", "gpu"]))
     assert [row[0] for row in cells(report)] == ["costmodel", "macs_linear", "phone", "gpu"]
-    assert cells(report)[0] == ["costmodel", "40", "12.3 %", "20 %", "40 %", "0.980", "91 %", "1.23"]
+    assert cells(report)[0] == ["costmodel", "40", "12.3%", "20%", "40%", "0.980", "91%", "1.23"]
     assert [row["method"] for row in report.rows] == ["costmodel", "baseline macs_linear", "of phone", "of gpu"]
 
 

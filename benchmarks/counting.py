@@ -1,0 +1,103 @@
+"""Time of load + shapes + symbolic count, against peers and against the floor, on the same graphs in one run.
+
+    python benchmarks/counting.py FOLDER_OF_ONNX_FILES [--repeats 7]
+
+The floor is what any Python tool pays: parsing the graph without its payloads, and one visit to every node and its
+attributes. Peers that are not installed are left out (pip install onnx-tool onnx-shape-inference onnxruntime).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+
+import costmodel as cm
+from costmodel.read import wire
+
+Tool = Callable[[Path], object]
+
+
+def floor(path: Path) -> object:
+    with path.open("rb") as file:
+        model = onnx.ModelProto.FromString(wire.without_weights(wire.File(file.fileno())))
+    return [(node.op_type, list(node.input), list(node.output), [a.name for a in node.attribute]) for node in model.graph.node]
+
+
+def ours(path: Path) -> object:
+    return cm.count(cm.load(path)).total
+
+
+def onnx_inference(path: Path) -> object:
+    return onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False), data_prop=True)
+
+
+def onnxruntime_symbolic(path: Path) -> object:
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+    return SymbolicShapeInference.infer_shapes(onnx.load(path, load_external_data=False), auto_merge=True)
+
+
+def onnx_shape_inference(path: Path) -> object:
+    import onnx_ir
+    import onnx_shape_inference as peer
+
+    return peer.infer_symbolic_shapes(onnx_ir.from_proto(onnx.load(path, load_external_data=False)))
+
+
+def onnx_tool(path: Path) -> object:
+    import onnx_tool as peer
+
+    model = peer.Model(str(path))
+    model.graph.shape_infer(None)
+    return model.graph.profile()
+
+
+TOOLS: dict[str, Tool] = {
+    "floor": floor,
+    "costmodel": ours,
+    "onnx": onnx_inference,
+    "onnxruntime": onnxruntime_symbolic,
+    "onnx-shape-inference": onnx_shape_inference,
+    "onnx-tool": onnx_tool,
+}
+
+
+def best_ms(tool: Tool, path: Path, repeats: int) -> float | None:
+    """The least time of some runs; None where the tool fails on the file or is not there."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                tool(path)
+        except Exception:
+            return None
+        times.append(time.perf_counter() - started)
+        if sum(times) > 5:
+            break
+    return min(times) * 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--repeats", type=int, default=7)
+    arguments = parser.parse_args()
+    print(f"{'graph':24}" + "".join(f"{name:>22}" for name in TOOLS) + f"{'x floor':>10}{'x fastest peer':>16}")
+    for path in sorted(arguments.folder.glob("*.onnx")):
+        times = {name: best_ms(tool, path, arguments.repeats) for name, tool in TOOLS.items()}
+        peers = [ms for name, ms in times.items() if name in ("onnxruntime", "onnx-shape-inference") and ms is not None]
+        cells = "".join(f"{'-' if ms is None else f'{ms:.1f} ms':>22}" for ms in times.values())
+        mine, least = times["costmodel"] or float("nan"), times["floor"] or float("nan")
+        gain = f"{min(peers) / mine:.1f}" if peers else "-"
+        print(f"{path.stem:24}{cells}{mine / least:>10.1f}{gain:>16}")
+
+
+if __name__ == "__main__":
+    main()
