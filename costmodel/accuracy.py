@@ -23,6 +23,7 @@ from costmodel.schema.data import data_folder
 from costmodel.schema.device import load_devices
 from costmodel.schema.measurement import Measurement, read_measurements
 from costmodel.schema.profile import Profile
+from costmodel.specs import benchmark_names
 
 Array = NDArray[np.float64]
 Fit = Callable[[Pool, Table, frozenset[str]], Array]
@@ -173,7 +174,7 @@ def _held_out_cases(
 ) -> list[Case]:
     cases: list[Case] = []
     for pool in pools(tables).values():
-        for name in pool.typical:
+        for name in pool.networks:
             fit = method(pool, frozenset({name}))
             for table in pool.tables:
                 cases += _cases(pool, table, name, fit, group_of(table))
@@ -211,7 +212,8 @@ def _accuracy(protocol: str, results: Mapping[str, Sequence[Case]]) -> Accuracy:
 
 def _ncnn(processor: str, protocol: str) -> Accuracy:
     rows = read_measurements(data_folder("calibration") / "measurements" / "ncnn.csv")
-    floats = [row for row in rows if not row.precision.startswith("int")]
+    known = benchmark_names("ncnn")
+    floats = [row for row in rows if not row.precision.startswith("int") and row.network in known]
     tables = [table for table in gather(floats) if table.group[1] == processor and len(table.networks) >= 10]
     devices = load_devices()
     return leave_one_network_out(tables, protocol, group_of=lambda table: devices[table.rows[0].device].kind)

@@ -24,7 +24,7 @@ from costmodel.model import fit_relative
 from costmodel.schema.device import find_device
 from costmodel.schema.measurement import Measurement
 from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
-from costmodel.specs import benchmark_network
+from costmodel.specs import benchmark_names, benchmark_network, zoo
 from costmodel.version import __version__
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ class Table:
     @property
     def id(self) -> str:
         return self.rows[0].profile
+
+    @property
+    def cases(self) -> tuple[tuple[str, tuple[tuple[str, int], ...]], ...]:
+        """What was timed in each row: a network at its sizes."""
+        return tuple((row.network, tuple(sorted(row.sizes.items()))) for row in self.rows)
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -75,9 +80,13 @@ def gather(measurements: Iterable[Measurement]) -> list[Table]:
     """Group the measured times of whole networks by configuration and count the networks; suspect rows are left out."""
     groups: dict[str, list[Measurement]] = {}
     for row in measurements:
-        if row.time_s is not None and not row.suspect and (row.task, row.scope) == ("inference", "network"):
+        if _is_usable(row):
             groups.setdefault(row.profile, []).append(row)
     return [_table(rows) for rows in groups.values()]
+
+
+def _is_usable(row: Measurement) -> bool:
+    return row.time_s is not None and not row.suspect and (row.task, row.scope) == ("inference", "network")
 
 
 def _table(rows: Sequence[Measurement]) -> Table:
@@ -91,9 +100,9 @@ def _table(rows: Sequence[Measurement]) -> Table:
 
 @lru_cache(maxsize=4096)
 def work_of(runtime: str, network: str, sizes: tuple[tuple[str, int], ...]) -> tuple[float, ...]:
-    """The features of a network by the name under which a table lists it (a zoo network, or a benchmark's own name)."""
+    """The features of a network by the name under which a table lists it: a benchmark's own name, or the zoo's."""
     try:
-        found = benchmark_network(runtime, network)
+        found = benchmark_network(runtime, network) if network in benchmark_names(runtime) else zoo(network)
         point = found.bind(dict(sizes))
     except CostModelError as error:
         raise InvalidMeasurement(f"network {network!r}: {error}") from None
@@ -108,15 +117,17 @@ class Pool:
 
     def __init__(self, tables: Sequence[Table]) -> None:
         self.tables = tuple(tables)
+        self.networks = tuple(dict.fromkeys(name for table in tables for name in table.networks))
         self._priors: dict[frozenset[str], Array] = {}
-        self.typical = _typical_times(tables)
+        self._work = {case: row for table in tables for case, row in zip(table.cases, table.work, strict=True)}
+        measured = [dict(zip(table.cases, np.log(table.times), strict=True)) for table in tables]
+        self._log_times = np.array([[times.get(case, np.nan) for case in self._work] for times in measured])
 
     def prior(self, hidden: frozenset[str] = frozenset()) -> Array:
         """Seconds per unit of a configuration of speed 1."""
         if hidden not in self._priors:
-            names = [name for name in self.typical if name not in hidden]
-            work = np.array([self.typical[name][0] for name in names])
-            times = np.array([self.typical[name][1] for name in names])
+            kept = [i for i, (name, _) in enumerate(self._work) if name not in hidden]
+            work, times = np.array(list(self._work.values()))[kept], _typical_times(self._log_times[:, kept])
             self._priors[hidden] = fit_relative(work, times, np.array(RELATIVE_COSTS), strength=WEAK)
         return self._priors[hidden]
 
@@ -144,23 +155,25 @@ class Pool:
         return min(STRENGTHS, key=error)
 
 
-def _typical_times(tables: Sequence[Table]) -> dict[str, tuple[Array, float]]:
-    """Each network's time on a configuration of speed 1: medians over configurations and networks in turn."""
-    log_times = {table.id: dict(zip(table.networks, np.log(table.times), strict=True)) for table in tables}
-    names = list(dict.fromkeys(name for table in tables for name in table.networks))
-    speed = {table: float(np.median(list(times.values()))) for table, times in log_times.items()}
-    typical: dict[str, float] = {}
+def _typical_times(log_times: Array) -> Array:
+    """The time of each column on a row of speed 1: medians over rows and columns in turn; NaN where nothing was measured."""
+    log_times = log_times[~np.isnan(log_times).all(axis=1)]
+    speed = _medians(log_times.T)
+    typical = np.zeros(log_times.shape[1])
     for _ in range(10):
-        typical = {
-            name: float(np.median([times[name] - speed[table] for table, times in log_times.items() if name in times]))
-            for name in names
-        }
-        speed = {
-            table: float(np.median([time - typical[name] for name, time in times.items()]))
-            for table, times in log_times.items()
-        }
-    work = {name: row for table in tables for name, row in zip(table.networks, table.work, strict=True)}
-    return {name: (work[name], float(np.exp(typical[name]))) for name in names}
+        typical = _medians(log_times - speed[:, None])
+        speed = _medians((log_times - typical).T)
+    result: Array = np.exp(typical)
+    return result
+
+
+def _medians(columns: Array) -> Array:
+    """The median of each column without its NaNs (20 times as fast as numpy.nanmedian at 200 rows)."""
+    ordered = np.sort(columns, axis=0)  # NaNs last
+    count = np.sum(~np.isnan(columns), axis=0)
+    low, high = (np.take_along_axis(ordered, place[None], axis=0)[0] for place in ((count - 1) // 2, count // 2))
+    result: Array = (low + high) / 2
+    return result
 
 
 def pools(tables: Sequence[Table]) -> dict[tuple[str, str, str], Pool]:
@@ -186,12 +199,13 @@ def calibrate(measurements: Sequence[Measurement], *, device: str | None = None)
 
     Raises CannotCalibrate for no rows, rows of several configurations, or fewer than 5 networks.
     """
-    chosen = [row for row in measurements if device is None or row.device == known_device(device)]
-    found = calibrate_all(chosen)
-    if len(found) != 1:
-        ids = ", ".join(profile.id for profile in found[:6])
-        raise CannotCalibrate(f"one configuration is needed, the rows hold {len(found)}{': ' + ids if ids else ''}")
-    return found[0]
+    wanted = None if device is None else known_device(device)
+    chosen = [row for row in measurements if wanted in (None, row.device)]
+    ids = list(dict.fromkeys(row.profile for row in chosen if _is_usable(row)))
+    if len(ids) != 1:
+        named = f": {', '.join(ids[:6])}" if ids else " with a time of a whole network that is not suspect"
+        raise CannotCalibrate(f"one configuration is needed, the rows hold {len(ids)}{named}")
+    return calibrate_all(chosen)[0]
 
 
 def calibrate_all(
@@ -199,9 +213,9 @@ def calibrate_all(
 ) -> list[Profile]:
     """Fit a profile for each configuration with at least ``fewest`` networks, pooling those of a kind."""
     tables = gather(measurements)
-    enough = [table for table in tables if len(table.networks) >= fewest]
+    enough = [table for table in tables if len(set(table.networks)) >= fewest]
     if tables and not enough:
-        most = max(len(table.networks) for table in tables)
+        most = max(len(set(table.networks)) for table in tables)
         raise CannotCalibrate(f"a profile needs at least {fewest} measured networks, there are {most}; measure more")
     fitted = []
     for group, pool in pools(enough).items():
@@ -233,7 +247,7 @@ def _profile(pool: Pool, table: Table, strength: float, processor: str) -> Profi
             residuals=tuple(float(f"{residual:.5g}") for residual in sorted(residuals)),
         ),
         provenance=Provenance(
-            networks=table.networks,
+            networks=tuple(dict.fromkeys(table.networks)),
             sources=tuple(sorted({row.source for row in table.rows})),
             licences=tuple(sorted({row.licence for row in table.rows})),
             data_sha256=data_hash(table.rows),

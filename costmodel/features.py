@@ -152,12 +152,13 @@ def _convolution(network: Network, kernel: Kernel) -> Work:
     outer, inner, *window = stored.dims
     share = floor_divide(outer, groups)
     depth, filters = (share, inner) if layer.op == "ConvTranspose" else (inner, share)
-    return Work(_conv_kind(layer, groups, depth, window), kernel, depth=depth, filters=filters)
+    is_thin = groups != 1 and (depth == 1 or filters == 1)  # no channel or no filter that shares what is loaded
+    return Work("depthwise" if is_thin else _conv_kind(layer, groups, window), kernel, depth=depth, filters=filters)
 
 
-def _conv_kind(layer: Layer, groups: int, depth: Extent, window: list[Extent]) -> str:
+def _conv_kind(layer: Layer, groups: int, window: list[Extent]) -> str:
     if groups != 1:
-        return "depthwise" if depth == 1 else "grouped"
+        return "grouped"
     if product(window) == 1:
         return "pointwise"
     steps = [layer.attributes.get(name) or (1, 1) for name in ("strides", "dilations")]

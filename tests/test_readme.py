@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from costmodel.accuracy import PROTOCOLS
 from costmodel.version import __version__
 from tests.conftest import ROOT
 from tests.markdown import WIDTH, Command, blocks, commands, matches, python_failures, refreshed
@@ -27,7 +28,8 @@ def test_python_blocks() -> None:
 @pytest.mark.parametrize("command", commands(README), ids=lambda command: f"line {command.line}: {command.words[0]}")
 def test_shell_sessions(command: Command) -> None:
     claim = command.claim()
-    assert claim.holds, f"the page says:\n{claim.expected}\nit prints:\n{claim.printed}"
+    cure = "python -m tests.markdown README.md writes it anew"
+    assert claim.holds, f"the page says:\n{claim.expected}\nit prints:\n{claim.printed}\n{cure}"
 
 
 def test_it_begins_with_at_most_ten_lines_of_code() -> None:
@@ -62,6 +64,16 @@ SAME = [("a\n", "a  \n", True), ("a\n", "b\n", False), ("a...z", "a\nb\nz", True
 @pytest.mark.parametrize(("expected", "printed", "is_same"), SAME)
 def test_the_comparison_itself(expected: str, printed: str, is_same: bool) -> None:
     assert matches(expected, printed) is is_same
+
+
+def test_the_accuracy_of_every_protocol_is_told() -> None:
+    """docs/generate.py --accuracy writes the figures; running the protocols takes too long for a test."""
+    section = README.read_text(encoding="utf-8").partition("<!-- accuracy -->\n")[2].partition("<!-- end -->")[0]
+    for name in PROTOCOLS:
+        _, found, rest = section.partition(f"(`{name}`)")
+        assert found, f"{name} is missing; run python docs/generate.py --accuracy"
+        rows = [line.split("|")[1].strip() for line in rest.splitlines()[1:4]]
+        assert rows == ["**costmodel**", "macs_linear", "class_wise"]
 
 
 def test_outputs_that_changed_are_written_anew(tmp_path: Path) -> None:

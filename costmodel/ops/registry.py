@@ -9,9 +9,11 @@ the layers on the way from some tensors to another, ``assume(decisive, usual=Fal
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from costmodel.errors import CostModelError
@@ -19,6 +21,9 @@ from costmodel.graph import Cost
 
 FACTS = frozenset({"op", "opset", "n_outputs", "name", "input_names", "run_body", "layers_between", "assume"})
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
+
+OWN = "costmodel.ops"
+LATER = ("microsoft", "ml", "sequence", "signal", "text", "training")
 
 RuleFunction = Callable[..., Cost]
 F = TypeVar("F", bound=RuleFunction)
@@ -61,6 +66,8 @@ def rule(*ops: str, domain: str = "", since: int = 1) -> Callable[[F], F]:
     """
 
     def register(function: F) -> F:
+        if not function.__module__.startswith(OWN):
+            load_all()  # so that the caller's rule comes last, and wins
         for op in ops:
             versions = _RULES.setdefault((_normal(domain), op), [])
             versions[:] = [known for known in versions if known.since != since]
@@ -73,14 +80,32 @@ def rule(*ops: str, domain: str = "", since: int = 1) -> Callable[[F], F]:
 
 def find(op: str, domain: str, opset: int) -> Rule | None:
     """The rule in force at an opset version; None if there is none."""
-    for known in _RULES.get((_normal(domain), op), ()):
+    key = (_normal(domain), op)
+    return _newest(key, opset) or _newest_of_all(key, opset)
+
+
+def _newest(key: tuple[str, str], opset: int) -> Rule | None:
+    for known in _RULES.get(key, ()):
         if known.since <= opset:
             return known
     return None
 
 
+def _newest_of_all(key: tuple[str, str], opset: int) -> Rule | None:
+    load_all()
+    return _newest(key, opset)
+
+
+@lru_cache(maxsize=1)
+def load_all() -> None:
+    """Import the families that few networks use."""
+    for family in LATER:
+        importlib.import_module(f"{OWN}.{family}")
+
+
 def rules() -> Iterator[Rule]:
     """Every rule, by domain and op, newest version first."""
+    load_all()
     for key in sorted(_RULES):
         yield from _RULES[key]
 

@@ -109,7 +109,13 @@ def _met(left: Extent, right: Extent) -> Extent:
 
 
 def window(
-    extent: Extent, *, kernel: Extent, stride: int = 1, dilation: int = 1, pads: tuple[Extent, Extent] = (0, 0), ceil: bool = False
+    extent: Extent,
+    *,
+    kernel: Extent,
+    stride: int = 1,
+    dilation: int = 1,
+    pads: tuple[Extent, Extent] = (0, 0),
+    ceil: bool = False,
 ) -> Extent:
     """How many positions a sliding window takes along one axis (ONNX operators, Conv and MaxPool: output shape).
 
@@ -129,7 +135,13 @@ def window(
 
 
 def window_pads(
-    extents: Shape, *, kernel: Shape, strides: Sequence[int], dilations: Sequence[int], pads: Sequence[int] | None, auto_pad: str
+    extents: Shape,
+    *,
+    kernel: Shape,
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    pads: Sequence[int] | None,
+    auto_pad: str,
 ) -> tuple[tuple[Extent, Extent], ...]:
     """Padding before and after each spatial axis, from ``pads`` or ``auto_pad`` (SAME: ceil(extent / stride) positions)."""
     if auto_pad in ("NOTSET", "") or auto_pad == "VALID":

@@ -82,19 +82,24 @@ CASES: dict[str, tuple[Build, dict[str, tuple[int, ...]], dict[str, Any], Mappin
         {"query": (1, 7, 32), "key": (1, 9, 32), "value": (1, 9, 32)},
         {"query": ("N", "S", None), "key": ("N", "T", None), "value": ("N", "T", None)}, {"N": 2, "S": 3, "T": 13},
     ),
-    "gated recurrent": (lambda: nn.GRU(16, 32), {"input": (5, 2, 16)}, {"input": ("S", "N", None)}, {"S": 9, "N": 4}),
-    "bilinear": (
+    "gated recurrent": (lambda: nn.GRU(16, 32), {"input": (5, 2, 16)}, {"input": (None, "N", None)}, {"N": 4}),
+    "long short-term": (
+        lambda: nn.LSTM(16, 32, 2, batch_first=True, bidirectional=True),
+        {"input": (1, 5, 16)}, {"input": ("N", None, None)}, {"N": 3},
+    ),
+    "grouped sequence": (
         lambda: nn.Conv1d(6, 12, 5, stride=2, groups=3), {"input": (1, 6, 40)}, {"input": ("N", None, "S")}, {"N": 3, "S": 77},
     ),
 }  # fmt: skip
 
 
 def flops(module: nn.Module, *args: Any, **kwargs: Any) -> FlopCounterMode:
-    """torch's counter after one run, with its fused attention and encoder layers, which it does not count, off."""
+    """torch's counter after one run without the fused kernels, which it does not count."""
     was_on = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    plain = nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH)
     try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter, nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH):
+        with torch.no_grad(), FlopCounterMode(display=False) as counter, plain, torch.backends.mkldnn.flags(enabled=False):
             module.eval()(*args, **kwargs)
     finally:
         torch.backends.mha.set_fastpath_enabled(was_on)
@@ -245,6 +250,11 @@ ERRORS: list[tuple[Build, dict[str, Any], type[Exception], str]] = [
 def test_refusals_say_what_and_where(build: Build, options: dict[str, Any], kind: type[Exception], words: str) -> None:
     with pytest.raises(kind, match=re.escape(words)):
         from_torch(build(), torch.empty(1, 3, 32, 32), **options)
+
+
+def test_the_length_of_a_recurrent_layer_is_fixed_by_torch() -> None:
+    with pytest.raises(UnknownSize, match=re.escape("size S: the module fixes axis 0 of 'input' at 5; leave it")):
+        from_torch(nn.GRU(16, 32), torch.empty(5, 2, 16), dynamic={"input": ("S", "N", None)})
 
 
 def test_a_part_of_an_input_needs_an_entry_of_its_own() -> None:
