@@ -158,21 +158,12 @@ class Pool:
 def _typical_times(log_times: Array) -> Array:
     """The time of each column on a row of speed 1: medians over rows and columns in turn; NaN where nothing was measured."""
     log_times = log_times[~np.isnan(log_times).all(axis=1)]
-    speed = _medians(log_times.T)
+    speed = np.nanmedian(log_times, axis=1)
     typical = np.zeros(log_times.shape[1])
     for _ in range(10):
-        typical = _medians(log_times - speed[:, None])
-        speed = _medians((log_times - typical).T)
+        typical = np.nanmedian(log_times - speed[:, None], axis=0)
+        speed = np.nanmedian(log_times - typical, axis=1)
     result: Array = np.exp(typical)
-    return result
-
-
-def _medians(columns: Array) -> Array:
-    """The median of each column without its NaNs (20 times as fast as numpy.nanmedian at 200 rows)."""
-    ordered = np.sort(columns, axis=0)  # NaNs last
-    count = np.sum(~np.isnan(columns), axis=0)
-    low, high = (np.take_along_axis(ordered, place[None], axis=0)[0] for place in ((count - 1) // 2, count // 2))
-    result: Array = (low + high) / 2
     return result
 
 

@@ -242,9 +242,10 @@ class _Scope:
     def _claim(self, layer: Layer, cost: Cost) -> list[tuple[Tensor, bool]]:
         """The stored tensors behind a layer's inputs that no earlier layer had, each with whether training learns it.
 
-        They are looked for through layers that only prepare constants, and in the graph around a body.
+        They are looked for through layers that only prepare constants, and in the graph around a body. What attributes
+        store is the layer's own.
         """
-        own: list[tuple[Tensor, bool]] = []
+        own: list[tuple[Tensor, bool]] = [(tensor, True) for tensor in cost.attribute_weights]
         waiting = [name for name in layer.inputs if name and self.tensors[name].constant]
         waiting += [name for body in cost.bodies for name in body.captures]
         while waiting:

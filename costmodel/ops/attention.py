@@ -43,6 +43,10 @@ class Heads:
         """One product per score for the scale, a softmax, one addition per mask or bias, and the soft cap."""
         return self.scores * (1 + SOFTMAX_FLOPS + masks + (SOFTCAP_FLOPS if softcap else 0))
 
+    def score_bytes(self, like: Tensor) -> Extent:
+        """Memory for all scores, which kernels hold that do not work by tiles."""
+        return like.to((self.scores,)).nbytes
+
 
 def split_heads(tensor: Tensor, heads: int | None, what: str) -> tuple[Extent, Extent, Extent, Extent]:
     """Batch, heads, positions and depth of a 4-D tensor, or of a 3-D one whose last axis holds all heads."""
@@ -76,6 +80,7 @@ def attention(
         raise MalformedModel(f"{heads} query heads cannot share {kv_heads} key heads evenly")
     total = keys if past_key is None else past_key.dims[2] + keys
     core = Heads(batch, heads, queries, total, depth, value_depth)
+    masks = (attn_mask is not None) + bool(is_causal)
     y = (batch, heads, queries, value_depth) if q.rank == 4 else (batch, queries, heads * value_depth)
     return Cost(
         (
@@ -85,8 +90,9 @@ def attention(
             q.to((batch, heads, queries, total)),
         ),
         macs=core.macs,
-        other_flops=core.flops_between(masks=(attn_mask is not None) + bool(is_causal), softcap=softcap != 0.0),
+        other_flops=core.flops_between(masks=masks, softcap=softcap != 0.0),
         not_learnable=(3, 4, 5, 6),
+        scratch_bytes=core.score_bytes(q) + (q.to((queries, total)).nbytes if masks else 0),
     )
 
 
@@ -135,6 +141,7 @@ def flex_attention(q, k, v, *, prob_mod=None, scale=None, score_mod=None, softma
         (q.to((batch, heads, queries, value_depth)),),
         macs=core.macs + total(body.macs for body in bodies),
         other_flops=core.flops_between() + total(body.other_flops for body in bodies),
+        scratch_bytes=core.score_bytes(scores),
         bodies=bodies,
     )
 

@@ -3,6 +3,9 @@
 Each step multiplies the input by ``w`` and the hidden state by ``r``, for every gate at once; the rest of the step is
 arithmetic per hidden unit, counted from the equations of the ONNX page. Sequences shorter than the padded length
 count as full.
+
+Scratch memory is that of ONNX Runtime's kernels for CPUs, measured: the gates of all steps, the states and biases of one,
+and, where GRU and LSTM run backwards, the input and the hidden states in reverse order.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from costmodel.ops.registry import rule
 from costmodel.ops.shapes import same
 
 DIRECTIONS = {"forward": 1, "foward": 1, "reverse": 1, "bidirectional": 2}  # "foward" is the default of GRU-1
+BACKWARDS = ("reverse", "bidirectional")
+CURRENT_STATES = 5  # hidden and cell states of a step, before and after, clipped or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,8 @@ def recurrent(
         same(found, wanted, f"the {what} of w and those of r or x")
     flops = unit_flops(cell, activations, DIRECTIONS[direction], biased=b is not None, clipped=clip is not None)
     flops += cell.peepholes * DIRECTIONS[direction] if peepholes else 0
+    kept = directions * (length * batch * rows + (CURRENT_STATES * batch + cell.gates) * hidden)
+    turned = length * batch * (features + hidden) if direction in BACKWARDS and cell.gates > 1 else 0
     last = (batch, directions, hidden) if layout else (directions, batch, hidden)
     every = (batch, length, directions, hidden) if layout else (length, directions, batch, hidden)
     return Cost(
@@ -75,6 +82,7 @@ def recurrent(
         macs=length * batch * directions * rows * (features + hidden),
         other_flops=length * batch * hidden * flops,
         not_learnable=(4, 5, 6)[: 1 + cell.states],
+        scratch_bytes=x.to((kept + turned,)).nbytes,
     )
 
 

@@ -13,6 +13,7 @@ from official import faults as official_faults
 from one_node import executed, faults, feeds_of, floats, ids, layer_of, model_of, stored
 from onnx import helper, numpy_helper
 
+from costmodel.counts import count
 from costmodel.dims import Dim
 from costmodel.errors import MalformedModel
 from costmodel.graph import Cost, MapOf, SequenceOf
@@ -199,7 +200,9 @@ def test_support_vectors_count_a_product_each_and_one_per_decision() -> None:
 
 
 def test_linear_models_count_their_coefficients() -> None:
-    assert cost_of("LinearRegressor", floats(7, 5), coefficients=[0.1] * 10, targets=2).macs == 7 * 2 * 5
+    model = model_of("LinearRegressor", floats(7, 5), domain=DOMAIN, coefficients=[0.1] * 10, targets=2, intercepts=[1.0, 2.0])
+    total = count(load(model)).total.at()
+    assert (total.macs, total.params, total.weight_bytes) == (7 * 2 * 5, 12, 48)
 
 
 # -- maps ---------------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Activations with a bias or a gate, and dropouts with a bias, as ONNX Runtime fuses them."""
+"""Activations with a bias or a gate, and dropouts with a bias, as ONNX Runtime fuses them.
+
+Its kernels for CPUs hold the sum with the bias in scratch memory.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,9 @@ def _with_bias(x: Tensor, bias: Tensor | None, activation: str) -> Cost:
     if bias is not None:
         towards_first(x, bias)
     y = x.to(x.dims)
-    per_element = activation_flops(activation) + (bias is not None)
-    return Cost((y,), other_flops=y.size * per_element, in_place=reusable(y, x))
+    if bias is None:
+        return Cost((y,), other_flops=y.size * activation_flops(activation), in_place=reusable(y, x))
+    return Cost((y,), other_flops=y.size * (activation_flops(activation) + 1), scratch_bytes=y.nbytes)
 
 
 @microsoft("BiasSplitGelu")

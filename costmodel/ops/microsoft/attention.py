@@ -1,6 +1,8 @@
 """Attention as ONNX Runtime fuses it: with input projections, caches of keys and values, packed or paged sequences.
 
-Scores count for every pair of positions, also where a mask, a window or a block pattern hides some.
+Scores count for every pair of positions, also where a mask, a window or a block pattern hides some. Scratch memory is that
+of the kernels for CPUs, measured: the projections, all scores unless the kernel works by tiles, the values before the
+heads are joined, and a mask spread out.
 """
 
 from __future__ import annotations
@@ -38,15 +40,27 @@ def keys_in_all(unknown: Unknowns, new: Extent, past: Extent | None, *, shared: 
     return new + (unknown.extent("past_length", at_most=past) if known is None else known)
 
 
+def untiled_bytes(core: Heads, like: Tensor, *, masks: int) -> Extent:
+    """Scores, values before the heads are joined, and the mask."""
+    joined = like.to((core.batch, core.heads, core.queries, core.value_depth)).nbytes
+    return core.score_bytes(like) + joined + (like.to((core.batch, core.queries, core.keys)).nbytes if masks else 0)
+
+
 def self_attention(
-    tokens: Extent, *, sizes: tuple[Extent, Extent], heads: int, batch: Extent, queries: Extent, keys: Extent, masks: int,
-    weights: Tensor, rotated: bool = False,
-) -> tuple[Extent, Extent]:  # fmt: skip
-    """Multiply-adds and other arithmetic of a merged projection with bias and the attention behind it."""
+    x: Tensor, tokens: Extent, *, sizes: tuple[Extent, Extent], heads: int, batch: Extent, queries: Extent, keys: Extent,
+    masks: int, weights: Tensor, rotated: bool = False,
+) -> Cost:  # fmt: skip
+    """A merged projection with bias and the attention behind it, without the outputs."""
     hidden, value_hidden = sizes
     core = Heads(batch, heads, queries, keys, hidden // heads, value_hidden // heads)
     turned = tokens * hidden * 2 * ROTARY_FLOPS if rotated else 0
-    return tokens * weights.size + core.macs, tokens * weights.dims[-1] + core.flops_between(masks=masks) + turned
+    return Cost(
+        (),
+        macs=tokens * weights.size + core.macs,
+        other_flops=tokens * weights.dims[-1] + core.flops_between(masks=masks) + turned,
+        not_learnable=(3, 4, 5, 6),
+        scratch_bytes=x.to((tokens, weights.dims[-1])).nbytes + untiled_bytes(core, x, masks=masks),
+    )
 
 
 @microsoft("Attention")
@@ -66,7 +80,8 @@ def attention(
     shared = bool(past_present_share_buffer)
     unknown = Unknowns(name)
     total = keys_in_all(unknown, length, past_length, shared=shared, length=past_sequence_length)
-    macs, flops = self_attention(
+    plain = self_attention(
+        x,
         batch * length,
         sizes=(hidden, value_hidden),
         heads=num_heads,
@@ -79,13 +94,7 @@ def attention(
     )
     kept = past_length if shared and past_length is not None else total
     present = (2, batch, num_heads, kept, hidden // num_heads)
-    return Cost(
-        (x.to((batch, length, value_hidden)), x.to(present)),
-        macs=macs,
-        other_flops=flops,
-        not_learnable=(3, 4, 5, 6),
-        bounds=unknown.bounds,
-    )
+    return replace(plain, outputs=(x.to((batch, length, value_hidden)), x.to(present)), bounds=unknown.bounds)
 
 
 @microsoft("DecoderMaskedSelfAttention")
@@ -113,12 +122,8 @@ def quantized_attention(
         past_present_share_buffer=past_present_share_buffer, unidirectional=unidirectional, name=name,
     )  # fmt: skip
     batch, length, _ = x.dims
-    return Cost(
-        plain.outputs,
-        macs=plain.macs,
-        other_flops=plain.other_flops + batch * length * weight.dims[-1],
-        not_learnable=(3, 4, 5, 6, 7, 8),
-    )
+    scaled = batch * length * weight.dims[-1]
+    return replace(plain, other_flops=plain.other_flops + scaled, not_learnable=(3, 4, 5, 6, 7, 8))
 
 
 @microsoft("QOrderedAttention")
@@ -152,11 +157,11 @@ def packed_attention(
     batch, length = token_offset.dims
     same(weights.dims[0], width, "the rows of the weights and the features of the input")
     sizes = hidden_sizes(weights, qkv_hidden_sizes)
-    macs, flops = self_attention(
-        tokens, sizes=sizes, heads=num_heads, batch=batch, queries=length, keys=length,
+    plain = self_attention(
+        x, tokens, sizes=sizes, heads=num_heads, batch=batch, queries=length, keys=length,
         masks=int(attention_bias is not None), weights=weights,
     )  # fmt: skip
-    return Cost((x.to((tokens, sizes[1])),), macs=macs, other_flops=flops, not_learnable=(3, 4, 5))
+    return replace(plain, outputs=(x.to((tokens, sizes[1])),), not_learnable=(3, 4, 5))
 
 
 @microsoft("PackedMultiHeadAttention")
@@ -215,7 +220,10 @@ def attended(
     keys = keys_in_all(unknown, found.keys, past, shared=shared, length=past_length)
     kept = past if shared and past is not None else keys
     core = Heads(batch, heads, length, keys, found.depth, found.value_depth)
-    biased = 0 if bias is None else heads * (length * found.depth + found.keys * (found.depth + found.value_depth)) * batch
+    numbers = batch * heads * (length * found.depth + found.keys * (found.depth + found.value_depth))
+    biased = 0 if bias is None else numbers
+    split = query.to((numbers,)).nbytes
+    tiled = not masks and past_key is None
     return Cost(
         (
             query.to((batch, length, heads * found.value_depth)),
@@ -226,6 +234,7 @@ def attended(
         macs=core.macs,
         other_flops=core.flops_between(masks=masks) + biased,
         not_learnable=not_learnable,
+        scratch_bytes=split * (2 if bias is not None else 1) + (0 if tiled else untiled_bytes(core, query, masks=masks)),
         bounds=unknown.bounds,
     )
 
@@ -336,6 +345,7 @@ def group_query_attention(
         macs=core.macs,
         other_flops=core.flops_between(masks=masks, softcap=bool(softcap)) + turned * per_turned,
         not_learnable=(*range(3, 11), 12, 13),
+        scratch_bytes=query.to((batch, length, num_heads + 2 * kv_num_heads, depth)).nbytes,
     )
 
 
