@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.calibration import Pool, Table, gather, pools, work_of
+from costmodel.calibration import Pool, Table, gather, is_usable, pools, work_of
 from costmodel.errors import CannotCalibrate, InvalidChoice, nearest
 from costmodel.features import NAMES
 from costmodel.model import fit_relative
-from costmodel.prediction import LEVEL, conformal_radius
+from costmodel.prediction import LEVEL, conformal_radius, seconds_per_unit
 from costmodel.schema.data import data_folder
 from costmodel.schema.device import load_devices
 from costmodel.schema.measurement import Measurement, read_measurements
@@ -111,7 +111,7 @@ def _mean_rank_correlation(cases: Sequence[Case]) -> float:
         measured = [case.measured_s for case in members]
         if len(members) > 2 and len(set(measured)) > 1:
             predicted = [case.measured_s * np.exp(case.log_error) for case in members]
-            correlations.append(float(spearmanr(predicted, measured).statistic))
+            correlations.append(float(spearmanr(predicted, measured).statistic) if len(set(predicted)) > 1 else 0.0)
     return float(np.mean(correlations)) if correlations else float("nan")
 
 
@@ -125,10 +125,10 @@ def evaluate(profile: Profile, measurements: Sequence[Measurement], *, level: fl
     """
     seen = set(profile.provenance.networks)
     radius, supported = conformal_radius([abs(residual) for residual in profile.held_out.residuals], level)
-    coefficients = np.array([profile.seconds_per_unit.get(name, 0.0) for name in NAMES])
+    coefficients = np.array(list(seconds_per_unit(profile).values()))
     cases = []
     for row in measurements:
-        if row.profile == profile.id and row.network not in seen and row.time_s is not None:
+        if row.profile == profile.id and row.network not in seen and row.time_s is not None and is_usable(row):
             work = np.array(work_of(row.runtime, row.network, tuple(sorted(row.sizes.items()))))
             error = float(np.log(max(float(work @ coefficients), 1e-12) / row.time_s))
             cases.append(Case(profile.id, row.network, profile.device_kind, error, radius, row.time_s))

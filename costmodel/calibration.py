@@ -80,12 +80,13 @@ def gather(measurements: Iterable[Measurement]) -> list[Table]:
     """Group the measured times of whole networks by configuration and count the networks; suspect rows are left out."""
     groups: dict[str, list[Measurement]] = {}
     for row in measurements:
-        if _is_usable(row):
+        if is_usable(row):
             groups.setdefault(row.profile, []).append(row)
     return [_table(rows) for rows in groups.values()]
 
 
-def _is_usable(row: Measurement) -> bool:
+def is_usable(row: Measurement) -> bool:
+    """Whether a row is a sound time of the inference of a whole network."""
     return row.time_s is not None and not row.suspect and (row.task, row.scope) == ("inference", "network")
 
 
@@ -192,7 +193,7 @@ def calibrate(measurements: Sequence[Measurement], *, device: str | None = None)
     """
     wanted = None if device is None else known_device(device)
     chosen = [row for row in measurements if wanted in (None, row.device)]
-    ids = list(dict.fromkeys(row.profile for row in chosen if _is_usable(row)))
+    ids = list(dict.fromkeys(row.profile for row in chosen if is_usable(row)))
     if len(ids) != 1:
         named = f": {', '.join(ids[:6])}" if ids else " with a time of a whole network that is not suspect"
         raise CannotCalibrate(f"one configuration is needed, the rows hold {len(ids)}{named}")

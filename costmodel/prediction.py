@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.dims import value_at
-from costmodel.errors import CostModelError, UnknownProfile, UnsupportedOp, nearest
-from costmodel.features import FEATURES, Work, amounts, feature_extents, works
+from costmodel.errors import CostModelError, InvalidChoice, InvalidProfile, UnknownProfile, UnsupportedOp, nearest
+from costmodel.features import FEATURES, NAMES, Work, amounts, feature_extents, works
 from costmodel.graph import Network
 from costmodel.liveness import memory
 from costmodel.schema.data import data_folder
@@ -125,7 +125,8 @@ def _predicted(
         more = f" ({len(problems)} such layers)" if len(problems) > 1 else ""
         raise UnsupportedOp(f"{problems[0]}{more}; allow_unsupported=True (--allow-unsupported) predicts without them")
     point = network.bind(sizes)
-    kernels = _kernel_times(network, profile, point)
+    timed = _timed(network, profile, point)
+    kernels = _kernel_times(timed)
     extrapolating, stretch = _extrapolation(network, profile, point)
     time_s = _estimate(sum(kernel.time_s for kernel in kernels), profile, level, stretch)
     return Prediction(
@@ -136,7 +137,7 @@ def _predicted(
         energy_j=time_s.scaled(profile.power_w) if profile.power_w is not None else None,
         power_w=_certain(profile.power_w, time_s.level),
         memory_bytes=memory(network).at(point).peak_bytes,
-        bound=_dominant(kernels),
+        bound=_largest(seconds for _, seconds in timed),
         extrapolating=extrapolating,
         warnings=(*network.warnings, *(f"not counted: {problem}" for problem in problems)),
         kernels=kernels,
@@ -195,34 +196,52 @@ def _works(network: Network, runtime: str) -> tuple[Work, ...]:
     return works(network, runtime)
 
 
-def _kernel_times(network: Network, profile: Profile, point: Mapping[str, int]) -> tuple[KernelTime, ...]:
+def seconds_per_unit(profile: Profile) -> dict[str, float]:
+    """What a profile gives each feature. Raises InvalidProfile for one that was fitted on other features."""
+    different = set(NAMES) ^ profile.seconds_per_unit.keys()
+    if different:
+        raise InvalidProfile(
+            f"profile {profile.id} was fitted by costmodel {profile.provenance.costmodel_version}, whose features differ "
+            f"from those of this version in {', '.join(sorted(different))}; calibrate again"
+        )
+    return {name: profile.seconds_per_unit[name] for name in NAMES}
+
+
+def _timed(network: Network, profile: Profile, point: Mapping[str, int]) -> list[tuple[Work, dict[str, float]]]:
+    """Each kernel with its time by resource."""
+    unit_s = seconds_per_unit(profile)
     timed = []
     for work in _works(network, profile.runtime):
-        parts = {
-            name: value_at(amount, point) * profile.seconds_per_unit.get(name, 0.0)
-            for name, amount in amounts((work,)).items()
-            if not isinstance(amount, int) or amount
-        }
-        timed.append((work, sum(parts.values()), max(parts, key=lambda name: parts[name], default="kernels")))
-    whole = sum(time_s for _, time_s, _ in timed)
+        seconds: dict[str, float] = {}
+        for name, amount in amounts((work,)).items():
+            if not isinstance(amount, int) or amount:
+                seconds[BOUNDS[name]] = seconds.get(BOUNDS[name], 0.0) + value_at(amount, point) * unit_s[name]
+        timed.append((work, seconds))
+    return timed
+
+
+def _kernel_times(timed: Sequence[tuple[Work, Mapping[str, float]]]) -> tuple[KernelTime, ...]:
+    whole = sum(sum(seconds.values()) for _, seconds in timed)
     return tuple(
         KernelTime(
             name=work.kernel.name,
             op=work.kernel.op,
             kind=work.kind,
             layers=tuple(layer.name for layer in work.kernel.layers),
-            time_s=time_s,
-            share=time_s / whole if whole else 0.0,
-            bound=BOUNDS[main],
+            time_s=sum(seconds.values()),
+            share=sum(seconds.values()) / whole if whole else 0.0,
+            bound=_largest([seconds]),
         )
-        for work, time_s, main in timed
+        for work, seconds in timed
     )
 
 
-def _dominant(kernels: Iterable[KernelTime]) -> str:
+def _largest(parts: Iterable[Mapping[str, float]]) -> str:
+    """The resource that most of the time goes to."""
     sums: dict[str, float] = {}
-    for kernel in kernels:
-        sums[kernel.bound] = sums.get(kernel.bound, 0.0) + kernel.time_s
+    for seconds in parts:
+        for bound, time_s in seconds.items():
+            sums[bound] = sums.get(bound, 0.0) + time_s
     return max(sums, key=lambda bound: sums[bound], default="launch")
 
 
@@ -234,7 +253,11 @@ def conformal_radius(scores: Sequence[float], level: float) -> tuple[float, floa
 
     >>> conformal_radius([0.3, 0.1, 0.2], 0.5), conformal_radius([0.3, 0.1, 0.2], 0.9)
     ((0.2, 0.5), (0.3, 0.75))
+
+    Raises InvalidChoice for a level that is not between 0 and 1.
     """
+    if not 0 < level < 1:
+        raise InvalidChoice(f"the level {level:g} of an interval must lie between 0 and 1, as 0.9 does")
     ordered = sorted(scores)
     if not ordered:
         return math.inf, 0.0
@@ -308,7 +331,7 @@ def find_profile(text: str, notes: list[str] | None = None) -> Profile:
     files = _profile_files()
     wanted = _without_alias(text.strip().strip("/"))
     if wanted in files:
-        return read_profile(files[wanted])
+        return _read(wanted, files)
     matches = [known for known in files if known.startswith(f"{wanted}/")]
     matches = matches or [known for known in files if known.startswith(wanted)]
     if not wanted or not matches:
@@ -320,7 +343,14 @@ def find_profile(text: str, notes: list[str] | None = None) -> Profile:
     if len(matches) > 1 and notes is not None:
         others = ", ".join(known.split("/", 1)[1] for known in sorted(matches) if known != best)
         notes.append(f"{text!r} stands for {best}; the device also has {others}")
-    return read_profile(files[best])
+    return _read(best, files)
+
+
+def _read(profile_id: str, files: Mapping[str, Path]) -> Profile:
+    profile = read_profile(files[profile_id])
+    if profile.id != profile_id:
+        raise InvalidProfile(f"{files[profile_id]}: holds the profile {profile.id}; move it to {profile.id}.json")
+    return profile
 
 
 def _preference(profile_id: str) -> tuple[Any, ...]:

@@ -36,7 +36,7 @@ def counts(nodes: list[onnx.NodeProto], stored: list[TensorProto], functions: li
 
 
 def block() -> Counts:
-    """x [N, 4] through a stem of 4 x 8, two layers of 8 x 8 in a block, and a 8 x 2 outside of any module."""
+    """An input [N, 4] through a stem of 4 x 8, two layers of 8 x 8 in a block, and a 8 x 2 outside of any module."""
     nodes = [
         product("a", "x", "u", "1", "", "stem"),
         product("b", "1", "v", "2", "", "block", "block.0", "block.0.inner"),

@@ -17,12 +17,13 @@ from costmodel.errors import InvalidProfile
 
 FORMAT = 1
 ID_PATTERN = r"^[a-z0-9][a-z0-9.+_-]*$"
+STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Range(BaseModel):
     """Least and greatest value in calibration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     low: float
     high: float
@@ -31,7 +32,7 @@ class Range(BaseModel):
 class HeldOut(BaseModel):
     """Error on networks that the fit had not seen, as fractions; ``residuals`` are log(predicted / measured)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     mape: float = Field(ge=0)
     median_ape: float = Field(ge=0)
@@ -42,7 +43,7 @@ class HeldOut(BaseModel):
 class Provenance(BaseModel):
     """What the profile was fitted on, and with what."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     networks: tuple[str, ...]
     sources: tuple[str, ...]
@@ -54,7 +55,7 @@ class Provenance(BaseModel):
 class Profile(BaseModel):
     """A fitted cost model: seconds for each unit of each feature, and how far to trust it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     format: Literal[1] = 1
     device: str = Field(pattern=ID_PATTERN)
@@ -66,7 +67,7 @@ class Profile(BaseModel):
     domain: Mapping[str, Range]
     held_out: HeldOut
     provenance: Provenance
-    power_w: float | None = None
+    power_w: float | None = Field(default=None, gt=0)
     power_scope: str | None = None
     note: str = ""
 
@@ -76,7 +77,7 @@ class Profile(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Profile:
-        negative = [name for name, seconds in self.seconds_per_unit.items() if not 0 <= seconds < float("inf")]
+        negative = [name for name, seconds in self.seconds_per_unit.items() if seconds < 0]
         if negative:
             raise ValueError(f"seconds_per_unit of {negative[0]!r} is {self.seconds_per_unit[negative[0]]}; it must be >= 0")
         if self.seconds_per_unit.keys() != self.domain.keys():

@@ -14,9 +14,10 @@ from costmodel.read.onnx import load
 
 SIZES = np.array([2, 3], np.int32)  # lengths of two sequences
 
-# SparseAttention has a kernel, but wants its past and present caches in one buffer, which a session's run cannot give
+# kernels that a session's run cannot feed here: SparseAttention wants its past and present caches in one buffer,
+# SparseToDenseMatMul a sparse tensor, MatMulFpQ4 a blob that only its own packing routine makes
 KERNELS = [kernel.op_name for kernel in runtime.get_all_opkernel_def() if kernel.domain == "com.microsoft"]
-RUNNABLE = {*KERNELS} - {"SparseAttention"}
+RUNNABLE = {*KERNELS} - {"SparseAttention", "SparseToDenseMatMul", "MatMulFpQ4"}
 
 
 def small(*shape: int, dtype: Any = np.uint8) -> Any:
@@ -371,6 +372,21 @@ DOCUMENTED: list[tuple[str, tuple[Any, ...], dict[str, Any], list[tuple[str, tup
         {"num_heads": 3, "order_input": 1, "order_weight": 0, "order_output": 1},
         [("int8", (2, 5, 12))],
     ),
+    (
+        "QOrderedLongformerAttention",
+        (small(2, 8, 12, dtype=np.int8), stored(0.1, np.float32), Stored(small(12, 36, dtype=np.int8)), stored(0.1, np.float32),
+         weights(36), stored(0.1, np.float32), stored(0.1, np.float32), halves(2, 8), Stored(small(12, 36, dtype=np.int8)),
+         stored(0.1, np.float32), weights(36), stored(0.1, np.float32), ids(2, 8, dtype=np.int32), stored(0.1, np.float32)),
+        {"num_heads": 3, "window": 2, "order_input": 1, "order_weight": 0, "order_global_weight": 0, "order_output": 1},
+        [("int8", (2, 8, 12))],
+    ),
+    (
+        "MatMulFpQ4",
+        (floats(2, 3, 32), Stored(small(336)), stored([32, 16])),
+        {"blk_quant_type": 1},
+        [("float32", (2, 3, 16))],
+    ),
+    ("SparseToDenseMatMul", (floats(3, 4), floats(4, 5)), {}, [("float32", (3, 5))]),
     (
         "GemmaRotaryEmbedding",
         (floats(2, 5, 8), *(halves(2, 3, 5, 8) for _ in range(4))),

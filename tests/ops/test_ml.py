@@ -200,8 +200,8 @@ def test_support_vectors_count_a_product_each_and_one_per_decision() -> None:
 
 
 def test_linear_models_count_their_coefficients() -> None:
-    model = model_of("LinearRegressor", floats(7, 5), domain=DOMAIN, coefficients=[0.1] * 10, targets=2, intercepts=[1.0, 2.0])
-    total = count(load(model)).total.at()
+    attributes = {"coefficients": [0.1] * 10, "targets": 2, "intercepts": [1.0, 2.0]}
+    total = count(load(model_of("LinearRegressor", floats(7, 5), domain=DOMAIN, **attributes))).total.at()
     assert (total.macs, total.params, total.weight_bytes) == (7 * 2 * 5, 12, 48)
 
 

@@ -27,7 +27,8 @@ class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
-        self.branch = nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, padding="same", dilation=2))
+        dilated = nn.Conv2d(16, 16, 3, padding="same", dilation=2)
+        self.branch = nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.BatchNorm2d(16), dilated)
         self.head = nn.Linear(16, 10)
 
     def forward(self, x: Any) -> Any:
@@ -75,7 +76,9 @@ CASES: dict[str, tuple[Build, dict[str, tuple[int, ...]], dict[str, Any], Mappin
     ),
     "residual": (Residual, {"x": (1, 3, 32, 32)}, {"x": ("N", None, "H", "W")}, {"N": 2, "H": 41, "W": 56}),
     "upsampler": (upsampler, {"input": (2, 3, 9, 9)}, {"input": {0: "N", 2: "H", 3: "W"}}, {"N": 3, "H": 12, "W": 7}),
-    "volume": (lambda: nn.Conv3d(2, 4, 3), {"input": (1, 2, 8, 8, 8)}, {"input": ("N", None, "D", None, None)}, {"N": 2, "D": 5}),
+    "volume": (
+        lambda: nn.Conv3d(2, 4, 3), {"input": (1, 2, 8, 8, 8)}, {"input": ("N", None, "D", None, None)}, {"N": 2, "D": 5},
+    ),
     "encoder": (encoder, {"src": (1, 7, 32)}, {"src": ("N", "S", None)}, {"N": 2, "S": 11}),
     "attention to another sequence": (
         lambda: nn.MultiheadAttention(32, 4, batch_first=True),
@@ -88,13 +91,14 @@ CASES: dict[str, tuple[Build, dict[str, tuple[int, ...]], dict[str, Any], Mappin
         {"input": (1, 5, 16)}, {"input": ("N", None, None)}, {"N": 3},
     ),
     "grouped sequence": (
-        lambda: nn.Conv1d(6, 12, 5, stride=2, groups=3), {"input": (1, 6, 40)}, {"input": ("N", None, "S")}, {"N": 3, "S": 77},
+        lambda: nn.Conv1d(6, 12, 5, stride=2, groups=3),
+        {"input": (1, 6, 40)}, {"input": ("N", None, "S")}, {"N": 3, "S": 77},
     ),
 }  # fmt: skip
 
 
 def flops(module: nn.Module, *args: Any, **kwargs: Any) -> FlopCounterMode:
-    """torch's counter after one run without the fused kernels, which it does not count."""
+    """The counter of torch after one run without the fused kernels, which it does not count."""
     was_on = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     plain = nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH)
@@ -121,9 +125,10 @@ def test_counts_equal_torchs(name: str) -> None:
     build, shapes, dynamic, sizes = CASES[name]
     module = build()
     counts = count(from_torch(module, {key: torch.empty(shape) for key, shape in shapes.items()}, dynamic=dynamic))
+    counter = flops(module, **{key: at(shape, dynamic[key], sizes) for key, shape in shapes.items()})
     assert not counts.unsupported
     assert counts.network.sizes.keys() == sizes.keys()
-    assert 2 * counts.at(sizes).macs == flops(module, **{k: at(s, dynamic[k], sizes) for k, s in shapes.items()}).get_total_flops()
+    assert 2 * counts.at(sizes).macs == counter.get_total_flops()
     assert counts.total.params == parameters(module)
 
 
@@ -142,7 +147,7 @@ def torchvision_models() -> Any:
     from tests.torch_networks import declare_torchvision_operators
 
     declare_torchvision_operators()
-    return pytest.importorskip("torchvision.models", reason="torchvision is not installed", exc_type=(ImportError, RuntimeError))
+    return pytest.importorskip("torchvision.models", reason="torchvision is not installed")
 
 
 @pytest.mark.parametrize("build", [Residual, encoder], ids=["residual", "encoder"])
@@ -180,15 +185,13 @@ def test_positional_inputs_with_others_by_name_and_lists_of_tensors() -> None:
 
 
 def test_dims_of_torch_expressions_and_numbers() -> None:
-    module = nn.Linear(4, 5)
-    assert str(count(from_torch(module, torch.empty(3, 4), dynamic={"input": {0: Dim("batch")}})).total.macs) == "20*batch"
-    assert str(count(from_torch(module, torch.empty(3, 4), dynamic={"input": (Dim.AUTO, Dim.STATIC)})).total.macs) == "20*input_dim0"
-    two = nn.Bilinear(4, 5, 6)
-    assert count(from_torch(two, (torch.empty(1, 4), torch.empty(1, 5)), dynamic={"input1": (7, 4), "input2": (7, 5)})).total.macs == (
-        7 * count(from_torch(two, (torch.empty(1, 4), torch.empty(1, 5)))).total.macs
-    )
-    doubled = from_torch(module, torch.empty(2, 6, 4), dynamic={"input": ("N", "2*N + 2", None)})
-    assert str(count(doubled).total.macs) == "40*N**2 + 40*N"
+    def macs(example: Any, stated: Any) -> str:
+        return str(count(from_torch(nn.Linear(4, 5), example, dynamic={"input": stated})).total.macs)
+
+    assert macs(torch.empty(3, 4), {0: Dim("batch")}) == "20*batch"
+    assert macs(torch.empty(3, 4), (Dim.AUTO, Dim.STATIC)) == "20*input_dim0"
+    assert macs(torch.empty(3, 4), (7, None)) == "140"
+    assert macs(torch.empty(2, 6, 4), ("N", "2*N + 2", None)) == "40*N**2 + 40*N"
 
 
 def test_a_module_on_the_meta_device_needs_no_memory() -> None:
@@ -238,11 +241,11 @@ ERRORS: list[tuple[Build, dict[str, Any], type[Exception], str]] = [
     (Residual, {"dynamic": {"y": ("N",)}}, UnknownSize, "dynamic: no example input is called 'y'; known: 'x'"),
     (Residual, {"dynamic": {"x": ("N", 3)}}, UnknownSize, "dynamic: 'x' has 4 axes; ('N', 3) is given for them"),
     (Residual, {"dynamic": {"x": {4: "N"}}}, UnknownSize, "dynamic: 'x' has 4 axes; {4: 'N'} is given for them"),
-    (Residual, {"dynamic": {"x": ("N", "C", None, None)}}, UnknownSize, "size C: the module fixes axis 1 of 'x' at 3; leave it"),
+    (Residual, {"dynamic": {"x": ("N", "C", None, None)}}, UnknownSize, "size C: the module fixes axis 1 of 'x' at 3;"),
     (Residual, {"dynamic": {"x": ("N", "N", None, None)}}, UnknownSize, "dynamic: size N is 1 in 'x' and 3 in 'x'"),
     (Residual, {"kwargs": {"scale": 2}}, CannotExport, "torch cannot trace Residual: "),
     (Branching, {}, CannotExport, "torch cannot trace Branching: Could not guard on data-dependent expression"),
-    (Spectral, {}, CannotExport, "torch cannot write Spectral as ONNX: No ONNX function found for <OpOverload(op='aten.linalg_eig"),
+    (Spectral, {}, CannotExport, "torch cannot write Spectral as ONNX: No ONNX function found for <OpOverload(op='aten."),
 ]  # fmt: skip
 
 
@@ -258,7 +261,7 @@ def test_the_length_of_a_recurrent_layer_is_fixed_by_torch() -> None:
 
 
 def test_a_part_of_an_input_needs_an_entry_of_its_own() -> None:
-    with pytest.raises(UnknownSize, match=re.escape("'past' is a list, for which ('N', 'P') is given; give the axes of a tensor")):
+    with pytest.raises(UnknownSize, match=re.escape("'past' is a list, for which ('N', 'P') is given; give the axes")):
         from_torch(Decoder(), (tokens(1, 5),), kwargs={"past": [torch.ones(1, 4, 32)]}, dynamic={"past": ("N", "P")})
 
 
