@@ -374,9 +374,10 @@ DOCUMENTED: list[tuple[str, tuple[Any, ...], dict[str, Any], list[tuple[str, tup
     ),
     (
         "QOrderedLongformerAttention",
-        (small(2, 8, 12, dtype=np.int8), stored(0.1, np.float32), Stored(small(12, 36, dtype=np.int8)), stored(0.1, np.float32),
-         weights(36), stored(0.1, np.float32), stored(0.1, np.float32), halves(2, 8), Stored(small(12, 36, dtype=np.int8)),
-         stored(0.1, np.float32), weights(36), stored(0.1, np.float32), ids(2, 8, dtype=np.int32), stored(0.1, np.float32)),
+        (small(2, 8, 12, dtype=np.int8), stored(0.1, np.float32), Stored(small(12, 36, dtype=np.int8)),
+         stored(0.1, np.float32), weights(36), stored(0.1, np.float32), stored(0.1, np.float32), halves(2, 8),
+         Stored(small(12, 36, dtype=np.int8)), stored(0.1, np.float32), weights(36), stored(0.1, np.float32),
+         ids(2, 8, dtype=np.int32), stored(0.1, np.float32)),
         {"num_heads": 3, "window": 2, "order_input": 1, "order_weight": 0, "order_global_weight": 0, "order_output": 1},
         [("int8", (2, 8, 12))],
     ),

@@ -102,7 +102,12 @@ WRONG = [
     (ShapeMismatch, "the columns of w and those of r or x must be equal: 5 against 6", {"w": weights(1, 16, 5)}, {}),
     (ShapeMismatch, "hidden_size and the last extent of r must be equal: 7 against 4", {}, {"hidden_size": 7}),
     (MalformedModel, "direction 'sideways' is none of forward, reverse, bidirectional", {}, {"direction": "sideways"}),
-    (MalformedModel, "there is no activation 'Tahn'; did you mean 'Tan' or 'Tanh'", {}, {"activations": ["Sigmoid", "Tahn", "Tanh"]}),
+    (
+        MalformedModel,
+        "there is no activation 'Tahn'; did you mean 'Tan' or 'Tanh'",
+        {},
+        {"activations": ["Sigmoid", "Tahn", "Tanh"]},
+    ),
     (MalformedModel, "2 activations are named; 3 are needed", {}, {"activations": ["Sigmoid", "Tanh"]}),
 ]
 
