@@ -26,7 +26,8 @@ Tool = Callable[[Path], object]
 def floor(path: Path) -> object:
     with path.open("rb") as file:
         model = onnx.ModelProto.FromString(wire.without_weights(wire.File(file.fileno())))
-    return [(node.op_type, list(node.input), list(node.output), [a.name for a in node.attribute]) for node in model.graph.node]
+    nodes = model.graph.node
+    return [(node.op_type, list(node.input), list(node.output), [a.name for a in node.attribute]) for node in nodes]
 
 
 def ours(path: Path) -> object:

@@ -34,7 +34,8 @@ def main() -> None:
         slowest = max(slowest, (time.perf_counter() - started, seed))
     for outcome, times in outcomes.most_common():
         print(f"{times:7} {outcome}")
-    print(f"slowest {slowest[0]:.2f} s (seed {slowest[1]}), most memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"slowest {slowest[0]:.2f} s (seed {slowest[1]}), most memory {most:.0f} MB")
 
 
 if __name__ == "__main__":

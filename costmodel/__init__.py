@@ -63,9 +63,9 @@ if TYPE_CHECKING:
     from costmodel.specs import zoo_names as zoo_names
 
 _ERRORS = (
-    "CannotCalibrate", "CannotExport", "CostModelError", "InvalidChoice", "InvalidDevice", "InvalidMeasurement", "InvalidProfile",
-    "InvalidSpec", "MalformedModel", "MissingExtra", "ParseError", "ShapeMismatch", "UnknownDevice", "UnknownNetwork",
-    "UnknownProfile", "UnknownSize", "UnsupportedOp",
+    "CannotCalibrate", "CannotExport", "CostModelError", "InvalidChoice", "InvalidDevice", "InvalidMeasurement",
+    "InvalidProfile", "InvalidSpec", "MalformedModel", "MissingExtra", "ParseError", "ShapeMismatch",
+    "UnknownDevice", "UnknownNetwork", "UnknownProfile", "UnknownSize", "UnsupportedOp",
 )  # fmt: skip
 
 _HOMES: dict[str, tuple[str, ...]] = {

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.dims import Dim
 from costmodel.features import NAMES, RELATIVE_COSTS, feature_extents
+from costmodel.graph import Network
 from costmodel.schema.measurement import Measurement
 from costmodel.specs import benchmark_network
 
@@ -27,11 +30,17 @@ def costs(seed: int, spread: float = 0.5) -> Array:
     return found
 
 
+@lru_cache
+def _features(network: str) -> tuple[Network, Mapping[str, Dim]]:
+    found = benchmark_network("ncnn", network)
+    return found, feature_extents(found, "ncnn")
+
+
 def work(network: str, **sizes: int) -> Array:
     """What a network asks for, straight from the table of features."""
-    found = benchmark_network("ncnn", network)
+    found, extents = _features(network)
     point = found.bind(sizes)
-    return np.array([feature_extents(found, "ncnn")[name].at(point) for name in NAMES], dtype=float)
+    return np.array([extents[name].at(point) for name in NAMES], dtype=float)
 
 
 def measured(

@@ -56,14 +56,14 @@ def test_a_device_alone_gives_its_times_back() -> None:
 
 
 def test_one_network_at_different_sizes_is_different_work() -> None:
-    """One device ran half of the networks at batch 1, the other at batch 8; the costs are the same."""
-    rows = [
+    """Two devices share eight networks; of the others each ran its own size. The costs are the same."""
+    common = [row for device in ("one", "other") for row in measured(TYPICAL, NETWORKS[:8], device=device)]
+    alone = [
         row
-        for device, batches in (("one", (1, 8)), ("other", (8, 1)))
-        for batch, half in zip(batches, (NETWORKS[::2], NETWORKS[1::2]), strict=True)
-        for row in measured(TYPICAL, half, sizes={"N": batch}, device=device)
+        for device, batch in (("one", 1), ("other", 16))
+        for row in measured(TYPICAL, NETWORKS[8:], sizes={"N": batch}, device=device)
     ]
-    for profile in calibrate_all(rows):
+    for profile in calibrate_all(common + alone):
         np.testing.assert_allclose(coefficients(profile), TYPICAL, rtol=1e-4)
 
 
@@ -155,10 +155,10 @@ def test_pools_do_not_mix() -> None:
     others = [
         measured(costs(7), variant="vulkan"),
         measured(costs(8), precision="int8"),
-        measured(costs(9), runtime="other", networks=[]),
+        measured(costs(9), ("mobilenet_v2", "resnet18", "vgg16", "alexnet", "googlenet"), runtime="other"),
     ]
     rows = [row for table in others for row in table] + measured(costs(6))
-    assert len(pools(gather(rows))) == 3
+    assert len(pools(gather(rows))) == 4
     (found,) = (profile for profile in calibrate_all(rows) if profile.id == alone.id)
     assert found == alone
 
@@ -188,7 +188,8 @@ def test_a_network_that_is_held_out_changes_nothing(hidden: str, poisoned: list[
         shift = np.log(1000) if before.rows[0].device in poisoned else 0.0
         errors = [pool.held_out(table, 0.1)[at] for pool, table in ((sound, before), (spoilt, after))]
         assert errors[0] - errors[1] == pytest.approx(shift, abs=1e-9)
-    assert not np.allclose(sound.prior(), spoilt.prior())
+    unhidden = [pool.fit(pool.tables[1], 0.1) for pool in (sound, spoilt)]
+    assert not np.allclose(*unhidden, rtol=0.01, atol=0)
 
 
 # -- too little, or wrong ---------------------------------------------------------------------------------------
@@ -249,7 +250,7 @@ def test_a_network_that_nobody_knows() -> None:
 
 def test_a_size_that_the_network_does_not_have() -> None:
     rows = [row.model_copy(update={"sizes": {"S": 3}}) for row in measured(TYPICAL, ["resnet18"])]
-    with pytest.raises(InvalidMeasurement, match="network 'resnet18': .* has no size 'S'"):
+    with pytest.raises(InvalidMeasurement, match=r"network 'resnet18': .* has no size 'S'"):
         gather(rows)
 
 

@@ -32,16 +32,16 @@ def leaf() -> st.SearchStrategy[Both]:
 
 def grow(inner: st.SearchStrategy[Both]) -> st.SearchStrategy[Both]:
     pairs = st.tuples(inner, inner)
-    divisors = st.integers(1, 9)
+    quotients = st.tuples(inner, st.integers(1, 9))
     return st.one_of(
         pairs.map(lambda ab: Both(ab[0].extent + ab[1].extent, lambda p: ab[0].plain(p) + ab[1].plain(p))),
         pairs.map(lambda ab: Both(ab[0].extent - ab[1].extent, lambda p: ab[0].plain(p) - ab[1].plain(p))),
         pairs.map(lambda ab: Both(ab[0].extent * ab[1].extent, lambda p: ab[0].plain(p) * ab[1].plain(p))),
         pairs.map(lambda ab: Both(maximum(ab[0].extent, ab[1].extent), lambda p: max(ab[0].plain(p), ab[1].plain(p)))),
         pairs.map(lambda ab: Both(minimum(ab[0].extent, ab[1].extent), lambda p: min(ab[0].plain(p), ab[1].plain(p)))),
-        st.tuples(inner, divisors).map(lambda ad: Both(floor_divide(ad[0].extent, ad[1]), lambda p: ad[0].plain(p) // ad[1])),
-        st.tuples(inner, divisors).map(lambda ad: Both(ceil_divide(ad[0].extent, ad[1]), lambda p: -(-ad[0].plain(p) // ad[1]))),
-        st.tuples(inner, divisors).map(lambda ad: Both(ad[0].extent % ad[1], lambda p: ad[0].plain(p) % ad[1])),
+        quotients.map(lambda ad: Both(floor_divide(ad[0].extent, ad[1]), lambda p: ad[0].plain(p) // ad[1])),
+        quotients.map(lambda ad: Both(ceil_divide(ad[0].extent, ad[1]), lambda p: -(-ad[0].plain(p) // ad[1]))),
+        quotients.map(lambda ad: Both(ad[0].extent % ad[1], lambda p: ad[0].plain(p) % ad[1])),
     )
 
 

@@ -40,7 +40,8 @@ def sizes_of(net: Network, run: dict[str, Any]) -> dict[str, int]:
     """The binding, read off the shapes of the inputs that were fed, and the numbers of those that count something."""
     bound: dict[str, int] = {}
     for source, (_, shape, *value) in run["inputs"].items():
-        bound |= {source: number for number in value if source in net.sizes}
+        if value and source in net.sizes:
+            bound[source] = value[0]
         for extent, number in zip(net.inputs[source].dims, shape, strict=True):
             if isinstance(extent, Dim) and (name := next(iter(extent.names))) and extent == Dim.size(name):
                 bound[name] = number

@@ -1,4 +1,7 @@
-"""Damaged files: an answer or a CostModelError, nothing else. The 20,000 of benchmarks/mutations.py also watch time and memory."""
+"""Damaged files: an answer or a CostModelError, nothing else.
+
+The 20,000 of benchmarks/mutations.py also watch time and memory.
+"""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ def numbers(name: str, *values: int) -> TensorProto:
     return numpy_helper.from_array(np.array(values, dtype=np.int64), name)
 
 
-def model(nodes: list[Any], inputs: list[Any], outputs: list[str], initializers: list[Any] = [], **kwargs: Any) -> onnx.ModelProto:  # noqa: B006
-    graph = helper.make_graph(nodes, "g", inputs, [value(name, None) for name in outputs], initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], **kwargs)
+def model(nodes: list[Any], inputs: list[Any], outputs: list[str], stored: list[Any] | None = None) -> onnx.ModelProto:
+    graph = helper.make_graph(nodes, "g", inputs, [value(name, None) for name in outputs], stored or [])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
 
 
 def classifier(batch: Any = "N") -> onnx.ModelProto:
@@ -136,10 +136,8 @@ def test_what_follows_an_unknown_op_uses_the_declared_shape() -> None:
 
 
 def function_model() -> onnx.ModelProto:
-    inner = helper.make_function(
-        "acme", "Scale", ["a", "b"], ["c"], [helper.make_node("Mul", ["a", "b"], ["t"]), helper.make_node("Relu", ["t"], ["c"])],
-        [helper.make_opsetid("", 20)],
-    )  # fmt: skip
+    body = [helper.make_node("Mul", ["a", "b"], ["t"]), helper.make_node("Relu", ["t"], ["c"])]
+    inner = helper.make_function("acme", "Scale", ["a", "b"], ["c"], body, [helper.make_opsetid("", 20)])
     nodes = [
         helper.make_node("Scale", ["x", "x"], ["m"], name="first", domain="acme"),
         helper.make_node("Scale", ["m", "x"], ["y"], name="second", domain="acme"),
@@ -174,18 +172,23 @@ def twice() -> onnx.ModelProto:
 
 
 def mismatch() -> onnx.ModelProto:
-    return model([helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")], [value("x", [2, 3])], ["y"], [weights("w", 4, 5)])
+    product = helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")
+    return model([product], [value("x", [2, 3])], ["y"], [weights("w", 4, 5)])
+
+
+def one(op: str, *inputs: str, **attributes: Any) -> onnx.ModelProto:
+    return model([helper.make_node(op, inputs, ["y"], **attributes)], [value("x", [1])], ["y"])
 
 
 REFUSED = [
     (cycle(), MalformedModel, "lies on a cycle"),
     (twice(), MalformedModel, "tensor 'y' is written twice"),
-    (model([helper.make_node("Relu", ["gone"], ["y"], name="r")], [value("x", [1])], ["y"]), MalformedModel, "'gone'"),
-    (model([helper.make_node("Relu", ["x"], ["z"])], [value("x", [1])], ["y"]), MalformedModel, "nothing produces the output 'y'"),
+    (one("Relu", "gone", name="r"), MalformedModel, "'gone'"),
+    (model([], [value("x", [1])], ["y"]), MalformedModel, "nothing produces the output 'y'"),
     (mismatch(), ShapeMismatch, "MatMul (node 'fc')"),
-    (model([helper.make_node("Relu", ["x", "x"], ["y"])], [value("x", [1])], ["y"]), MalformedModel, "takes at most 1 inputs"),
-    (model([helper.make_node("Conv", ["x"], ["y"])], [value("x", [1])], ["y"]), MalformedModel, "needs the inputs x, w"),
-    (model([helper.make_node("Relu", ["x"], ["y"], colour=3)], [value("x", [1])], ["y"]), MalformedModel, "no attribute 'colour'"),
+    (one("Relu", "x", "x"), MalformedModel, "takes at most 1 inputs"),
+    (one("Conv", "x"), MalformedModel, "needs the inputs x, w"),
+    (one("Relu", "x", colour=3), MalformedModel, "no attribute 'colour'"),
     (b"", MalformedModel, "no graph"),
     (b"PK\x03\x04 not a model at all", MalformedModel, "no ONNX model"),
     (classifier(1).SerializeToString()[:-40], MalformedModel, "truncated"),
