@@ -1,4 +1,4 @@
-"""Write what follows from the code (``python docs/generate.py``): docs/cli.md, from the verbs' signatures.
+"""Write what follows from the code (``python docs/generate.py``): docs/cli.md from the verbs, docs/ops.md from the rules.
 
 With ``--accuracy`` also the README's table of accuracy, from the protocols.
 """
@@ -16,6 +16,7 @@ from typer.models import ArgumentInfo
 
 from costmodel.accuracy import PROTOCOLS, Metrics
 from costmodel.cli import VERBS, about
+from costmodel.ops.registry import OWN, Rule, rules
 from costmodel.report.calibrating import percent
 
 FOLDER = Path(__file__).parent
@@ -82,6 +83,35 @@ def _paragraphs(documented: Callable[..., Any]) -> str:
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
+# -- ops --------------------------------------------------------------------------------------------------------
+
+OPS_OPENING = """# Ops
+
+<!-- Written by docs/generate.py; do not edit. -->
+
+Every op that has a cost rule: {ops} ops in {domains} domains. *Since* lists the opset versions from which a rule of its own
+holds, because the op's meaning changed there. What is counted is the first line of the rule's docstring; multiply-adds are
+`macs`, everything else is `flops` ([conventions](conventions.md)). `costmodel ops TEXT` searches this list.
+"""
+
+
+def ops_page() -> str:
+    """The page of all rules, by domain: an op, its versions, what is counted."""
+    domains: dict[str, dict[str, list[Rule]]] = {}
+    for rule in (known for known in rules() if known.function.__module__.startswith(OWN)):
+        domains.setdefault(rule.domain or "ai.onnx", {}).setdefault(rule.op, []).append(rule)
+    count = sum(map(len, domains.values()))
+    return OPS_OPENING.format(ops=count, domains=len(domains)) + "".join(
+        f"\n## {domain}\n\n| op | since | what is counted |\n|---|---|---|\n" + "".join(map(_op_row, ops.values()))
+        for domain, ops in domains.items()
+    )
+
+
+def _op_row(versions: Sequence[Rule]) -> str:
+    since = ", ".join(str(rule.since) for rule in reversed(versions))
+    return f"| {versions[0].op} | {since} | {versions[0].convention.replace('|', chr(92) + '|')} |\n"
+
+
 # -- accuracy ---------------------------------------------------------------------------------------------------
 
 ACCURACY = re.compile(r"(?<=<!-- accuracy -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -105,6 +135,7 @@ def _row(method: str, found: Metrics) -> str:
 
 def main(words: Sequence[str]) -> None:
     (FOLDER / "cli.md").write_text(cli_page(), encoding="utf-8")
+    (FOLDER / "ops.md").write_text(ops_page(), encoding="utf-8")
     if "--accuracy" in words:
         readme = FOLDER.parent / "README.md"
         table = accuracy_table()

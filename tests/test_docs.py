@@ -30,9 +30,11 @@ def test_examples_run(page: str) -> None:
     assert python_failures(path) == []
 
 
-def test_the_page_of_the_command_line_is_current() -> None:
-    page = runpy.run_path(str(DOCS / "generate.py"))["cli_page"]()
-    assert (DOCS / "cli.md").read_text(encoding="utf-8") == page, "run python docs/generate.py"
+def test_the_generated_pages_are_current() -> None:
+    pages = runpy.run_path(str(DOCS / "generate.py"))
+    for name in ("cli", "ops"):
+        page = pages[f"{name}_page"]()
+        assert (DOCS / f"{name}.md").read_text(encoding="utf-8") == page, "run python docs/generate.py"
 
 
 def test_the_page_of_the_command_line_has_every_verb_and_option() -> None:
