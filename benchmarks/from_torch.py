@@ -58,10 +58,17 @@ def main() -> None:
         child = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
         found = json.loads(child.stdout.splitlines()[-1])
         assert found["params"] == found["stated"], found
-        print(
-            f"| {name} | {found['params']:,} | {found['params'] * 4 / 1e9:.1f} GB | {found['before'] / 1e6:.0f} MB "
-            f"| {(found['after'] - found['before']) / 1e6:.0f} MB | {found['seconds']:.0f} s | {found['layers']:,} | {found['macs']} |"
+        cells = (
+            name,
+            f"{found['params']:,}",
+            f"{found['params'] * 4 / 1e9:.1f} GB",
+            f"{found['before'] / 1e6:.0f} MB",
+            f"{(found['after'] - found['before']) / 1e6:.0f} MB",
+            f"{found['seconds']:.0f} s",
+            f"{found['layers']:,}",
+            found["macs"],
         )
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.calibration import Pool, Table, gather, is_usable, pools, work_of
+from costmodel.calibration import FEWEST, Pool, Table, gather, is_usable, pools, work_of
 from costmodel.errors import CannotCalibrate, InvalidChoice, nearest
 from costmodel.features import NAMES
 from costmodel.model import fit_relative
@@ -149,7 +149,15 @@ def _macs_and_constant(table: Table) -> Table:
 
 
 def leave_one_network_out(tables: Sequence[Table], protocol: str, *, group_of: Callable[[Table], str]) -> Accuracy:
-    """Hide one network from every configuration, fit, predict it on each; the intervals come from hiding a second one."""
+    """Hide one network from every configuration, fit, predict it on each; the intervals come from hiding a second one.
+
+    Raises CannotCalibrate for a configuration with too few networks to hide two of them.
+    """
+    for table in tables:
+        if len(set(table.networks)) < FEWEST:
+            raise CannotCalibrate(
+                f"{table.id} has {len(set(table.networks))} networks; leaving networks out takes at least {FEWEST}"
+            )
     reduced = [_macs_and_constant(table) for table in tables]
     results = {
         "pooled": _held_out_cases(tables, _pooled, group_of),
