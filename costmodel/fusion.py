@@ -82,12 +82,19 @@ def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
     absorbed: set[int] = set()
     kernels = []
     for i, layer in enumerate(network.layers):
-        if i in absorbed or layer.cost is None or layer.cost.view_of is not None or network.is_constant(layer):
+        if i in absorbed or not _is_launched(network, layer):
             continue
         chain = _chain(network, i, patterns.get(layer.op))
         absorbed.update(chain)
         kernels.append(_kernel(network, [network.layers[j] for j in chain]))
     return tuple(kernels)
+
+
+def _is_launched(network: Network, layer: Layer) -> bool:
+    """Whether a layer does work of its own: views, constants and arithmetic on shapes cost a runtime next to nothing."""
+    if layer.cost is None or layer.cost.view_of is not None or network.is_constant(layer):
+        return False
+    return any(network.tensors[name].value is None for name in layer.outputs if name)
 
 
 def _chain(network: Network, start: int, pattern: Pattern | None) -> list[int]:

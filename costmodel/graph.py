@@ -237,7 +237,8 @@ class Node(NamedTuple):  # a frozen dataclass takes six times as long to make, a
     """One node as the file states it; an omitted optional input is an empty name.
 
     ``opset`` overrides the model's opset of the node's domain, for nodes that come from a function with its own.
-    ``module`` is where the node stood in the program that was exported, as in ``layer1.0.conv1``.
+    ``module`` is where the node stood in the program that was exported, as in ``layer1.0.conv1``, and ``origin`` what it
+    was there: the classes of the modules around it, from the outermost on, and the operation.
     """
 
     name: str
@@ -248,6 +249,7 @@ class Node(NamedTuple):  # a frozen dataclass takes six times as long to make, a
     domain: str = ""
     opset: int | None = None
     module: str = ""
+    origin: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -262,7 +264,7 @@ class Subgraph:
 
 
 class Layer(NamedTuple):
-    """One node with its cost; ``problem`` says why there is none, or what it leaves out; ``module`` is the node's."""
+    """One node with its cost; ``problem`` says why there is none, or what it leaves out. ``module``, ``origin``: the node's."""
 
     name: str
     op: str
@@ -273,6 +275,7 @@ class Layer(NamedTuple):
     cost: Cost | None
     problem: str | None = None
     module: str = ""
+    origin: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

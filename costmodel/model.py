@@ -106,8 +106,3 @@ class NonNegativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc
         tags.input_tags.positive_only = True
         tags.target_tags.positive_only = True
         return tags
-
-    def get_state(self) -> dict[str, Any]:
-        """What was learnt, as plain numbers for JSON."""
-        check_is_fitted(self)
-        return {"coef": self.coef_.tolist()}

@@ -103,7 +103,8 @@ def _either(
         decisive = "the data decide" if chosen is None else f"it holds where {chosen} is 1"
         return _one(then if assume(decisive, usual=usual) else otherwise, unknown)
     outputs = [merged(pair, unknown, f"output{i}", weight=chosen) for i, pair in enumerate(pairs)]
-    bodies = [body.repeated(times) for body, times in ((then, weight), (otherwise, 1 - weight)) if times != 0]
+    weighed = ((then, weight), (otherwise, 1 - weight))  # where data decide, the cheaper branch is stored and listed too
+    bodies = [body.repeated(times) for body, times in weighed if chosen is None or times != 0]
     return with_bodies(outputs, bodies, unknown)
 
 

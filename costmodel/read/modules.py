@@ -1,4 +1,4 @@
-"""Where a node stood in the program that was exported: the path of its module, as in ``layer1.0.conv1``.
+"""Where a node stood in the program that was exported: the path of its module, as in ``layer1.0.conv1``; and what it was.
 
 torch's exporters leave it in the file. The present one writes the modules around a node into the node's metadata, each by
 its whole path, and the node itself last; the former one writes them into the node's name, each by the name that its parent
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _CALL = re.compile(r"@\d+$")  # torch numbers the further calls of a module
@@ -27,6 +28,20 @@ def module_of(name: str, properties: Mapping[str, str]) -> str:
         if key in properties:
             return path(properties[key])
     return _joined(name.split("/")[1:-1]) if name.startswith("/") else ""
+
+
+def origin_of(properties: Mapping[str, str]) -> tuple[str, ...]:
+    """What a node was: the classes of the modules around it, from the outermost on, and the operation.
+
+    >>> origin_of({"pkg.torch.onnx.class_hierarchy": "['Net', 'torch.nn.modules.linear.Linear', 'aten.linear.default']"})
+    ('Net', 'torch.nn.modules.linear.Linear', 'aten.linear.default')
+    """
+    return _classes(properties.get(_CLASSES, ""))
+
+
+@lru_cache(maxsize=4096)
+def _classes(hierarchy: str) -> tuple[str, ...]:
+    return tuple(_listed(hierarchy)) if hierarchy else ()
 
 
 def _innermost(scopes: str) -> str:
@@ -72,4 +87,5 @@ _PATHS: Mapping[str, Callable[[str], str]] = {
     "pkg.onnxscript.name_scopes": lambda scopes: _joined(_listed(scopes)),
     "namespace": _innermost_of_namespace,
 }
-SCOPES = frozenset(_PATHS)
+_CLASSES = "pkg.torch.onnx.class_hierarchy"
+READ_KEYS = frozenset({*_PATHS, _CLASSES})

@@ -10,7 +10,7 @@ from costmodel.graph import DTYPE_BITS, FLOAT_DTYPES, Attribute, Node, Subgraph,
 from costmodel.ops.shapes import VALUE_LIMIT
 from costmodel.read.declared import checked_text, declared_tensor, declared_type, dtype_of
 from costmodel.read.functions import Reference
-from costmodel.read.modules import SCOPES, module_of
+from costmodel.read.modules import READ_KEYS, module_of, origin_of
 
 if TYPE_CHECKING:
     import onnx
@@ -43,16 +43,16 @@ def read_nodes(protos: Iterable[onnx.NodeProto]) -> tuple[Node, ...]:
         domain = "" if proto.domain == "ai.onnx" else proto.domain
         if seen:
             name = f"{name}_{seen}"
-        module = module_of(name, _properties(proto.metadata_props)) if proto.metadata_props or name[0] == "/" else ""
-        nodes.append(
-            Node(name, op, tuple(proto.input), tuple(proto.output), attributes, domain, module=module)
-        )
+        metadata = _properties(proto.metadata_props) if proto.metadata_props else {}
+        module = module_of(name, metadata) if metadata or name[0] == "/" else ""
+        origin = origin_of(metadata) if metadata else ()
+        nodes.append(Node(name, op, tuple(proto.input), tuple(proto.output), attributes, domain, None, module, origin))
     return tuple(nodes)
 
 
 def _properties(entries: Iterable[onnx.StringStringEntryProto]) -> dict[str, str]:
-    """The metadata that tells where the node stood; exporters leave kilobytes of other texts beside it."""
-    return {entry.key: checked_text(entry.value, "metadata of a node") for entry in entries if entry.key in SCOPES}
+    """The metadata that tells what the node was; exporters leave kilobytes of other texts beside it."""
+    return {entry.key: checked_text(entry.value, "metadata of a node") for entry in entries if entry.key in READ_KEYS}
 
 
 def read_attributes(protos: Iterable[onnx.AttributeProto]) -> dict[str, Attribute]:

@@ -108,7 +108,7 @@ def test_where_the_data_decide_the_dearer_branch_counts() -> None:
     cost = cost_of(network, "If")
     n = Dim.size("n")
     assert cost.macs == 16 * n * n
-    assert [body.times for body in cost.bodies] == [1]
+    assert [(body.name, body.times) for body in cost.bodies] == [("then_branch", 0), ("else_branch", 1)]
     assert cost.bounds == (("If_0.output0_axis1", Dim.parse("max(16, n)")),)
 
 
