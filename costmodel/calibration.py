@@ -22,7 +22,7 @@ from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement
 from costmodel.features import NAMES, RELATIVE_COSTS, feature_extents
 from costmodel.model import fit_relative
 from costmodel.schema.device import find_device
-from costmodel.schema.measurement import Measurement
+from costmodel.schema.measurement import Measurement, load_measurements
 from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
 from costmodel.specs import benchmark_names, benchmark_network, zoo
 from costmodel.version import __version__
@@ -114,14 +114,19 @@ def work_of(runtime: str, network: str, sizes: tuple[tuple[str, int], ...]) -> t
 
 
 class Pool:
-    """Configurations that share a prior. Priors are fitted without the networks that a caller hides."""
+    """Configurations that share a prior. Priors are fitted without the networks that a caller hides.
 
-    def __init__(self, tables: Sequence[Table]) -> None:
+    ``support``: further configurations of the kind, which shape the prior and are not themselves fitted.
+    """
+
+    def __init__(self, tables: Sequence[Table], support: Sequence[Table] = ()) -> None:
         self.tables = tuple(tables)
-        self.networks = tuple(dict.fromkeys(name for table in tables for name in table.networks))
+        self.support = tuple(support)
+        everything = (*self.tables, *self.support)
+        self.networks = tuple(dict.fromkeys(name for table in everything for name in table.networks))
         self._priors: dict[frozenset[str], Array] = {}
-        self._work = {case: row for table in tables for case, row in zip(table.cases, table.work, strict=True)}
-        measured = [dict(zip(table.cases, np.log(table.times), strict=True)) for table in tables]
+        self._work = {case: row for table in everything for case, row in zip(table.cases, table.work, strict=True)}
+        measured = [dict(zip(table.cases, np.log(table.times), strict=True)) for table in everything]
         self._log_times = np.array([[times.get(case, np.nan) for case in self._work] for times in measured])
 
     def prior(self, hidden: frozenset[str] = frozenset()) -> Array:
@@ -168,12 +173,30 @@ def _typical_times(log_times: Array) -> Array:
     return result
 
 
-def pools(tables: Sequence[Table]) -> dict[tuple[str, str, str], Pool]:
-    """The pools of some tables, by group."""
+def pools(tables: Sequence[Table], support: Sequence[Table] = ()) -> dict[tuple[str, str, str], Pool]:
+    """The pools of some tables, by group, each with the support of its group."""
     groups: dict[tuple[str, str, str], list[Table]] = {}
     for table in tables:
         groups.setdefault(table.group, []).append(table)
-    return {group: Pool(members) for group, members in groups.items()}
+    return {
+        group: Pool(members, [table for table in support if table.group == group]) for group, members in groups.items()
+    }
+
+
+def is_fittable(row: Measurement) -> bool:
+    """Whether a shipped row is of a network that the zoo has, on the configuration that it names.
+
+    ncnn runs int8 networks on the CPU also when it is asked for Vulkan, so those rows time a host processor that most
+    of them do not name.
+    """
+    on_host = row.precision.startswith("int") and row.variant.startswith("vulkan")
+    return is_usable(row) and row.network in benchmark_names(row.runtime) and not on_host
+
+
+@lru_cache(maxsize=1)
+def shipped_tables() -> tuple[Table, ...]:
+    """The configurations that come with the library: the support of a user's own."""
+    return tuple(gather(filter(is_fittable, load_measurements())))
 
 
 # -- profiles ---------------------------------------------------------------------------------------------------
@@ -181,6 +204,9 @@ def pools(tables: Sequence[Table]) -> dict[tuple[str, str, str], Pool]:
 
 def calibrate(measurements: Sequence[Measurement], *, device: str | None = None) -> Profile:
     """Fit the profile of one configuration (or of one device, where the table holds a single configuration of it).
+
+    Where the library's own measurements hold configurations of the kind (the same runtime on a CPU, or on a GPU), they
+    shape the prior, so that five to ten networks suffice.
 
     >>> import costmodel as cm
     >>> from costmodel.schema.data import data_folder
@@ -197,20 +223,28 @@ def calibrate(measurements: Sequence[Measurement], *, device: str | None = None)
     if len(ids) != 1:
         named = f": {', '.join(ids[:6])}" if ids else " with a time of a whole network that is not suspect"
         raise CannotCalibrate(f"one configuration is needed, the rows hold {len(ids)}{named}")
-    return calibrate_all(chosen)[0]
+    return calibrate_all(chosen, support=shipped_tables())[0]
 
 
 def calibrate_all(
-    measurements: Iterable[Measurement], *, fewest: int = FEWEST, progress: Callable[[str], None] = lambda _: None
+    measurements: Iterable[Measurement],
+    *,
+    fewest: int = FEWEST,
+    support: Sequence[Table] = (),
+    progress: Callable[[str], None] = lambda _: None,
 ) -> list[Profile]:
-    """Fit a profile for each configuration with at least ``fewest`` networks, pooling those of a kind."""
+    """Fit a profile for each configuration with at least ``fewest`` networks, pooling those of a kind.
+
+    Tables of ``support`` shape the priors too, unless the measurements hold the same configuration.
+    """
     tables = gather(measurements)
     enough = [table for table in tables if len(set(table.networks)) >= fewest]
     if tables and not enough:
         most = max(len(set(table.networks)) for table in tables)
         raise CannotCalibrate(f"a profile needs at least {fewest} measured networks, there are {most}; measure more")
     fitted = []
-    for group, pool in pools(enough).items():
+    own = {table.id for table in tables}
+    for group, pool in pools(enough, [table for table in support if table.id not in own]).items():
         strength = pool.strength()
         for table in pool.tables:
             progress(table.id)
@@ -247,6 +281,7 @@ def _profile(pool: Pool, table: Table, strength: float, processor: str) -> Profi
         ),
         power_w=float(np.median(powers)) if powers else None,
         power_scope=next((row.energy_scope for row in table.rows if row.power_w is not None), None),
+        note=f"drawn towards the costs of {len(pool.support)} configurations of its kind" if pool.support else "",
     )
 
 

@@ -7,7 +7,17 @@ import random
 import numpy as np
 import pytest
 
-from costmodel.calibration import Pool, calibrate, calibrate_all, data_hash, gather, known_device, pools, work_of
+from costmodel.calibration import (
+    Pool,
+    calibrate,
+    calibrate_all,
+    data_hash,
+    gather,
+    known_device,
+    pools,
+    shipped_tables,
+    work_of,
+)
 from costmodel.errors import CannotCalibrate, InvalidMeasurement
 from costmodel.features import NAMES
 from costmodel.schema.data import data_folder
@@ -151,7 +161,7 @@ def test_rows_that_time_something_else_are_skipped(cells: dict[str, object]) -> 
 
 def test_pools_do_not_mix() -> None:
     """Processors, runtimes and whole numbers apart: what is measured in one pool changes nothing in another."""
-    alone = calibrate(measured(costs(6)))
+    (alone,) = calibrate_all(measured(costs(6)))
     others = [
         measured(costs(7), variant="vulkan"),
         measured(costs(8), precision="int8"),
@@ -277,3 +287,23 @@ def test_shipped_measurements_fit_as_a_shipped_profile_does() -> None:
     for network in alone.provenance.networks:
         ratio = (work(network) @ coefficients(alone)) / (work(network) @ coefficients(shipped))
         assert 0.5 < ratio < 2, network
+
+
+FEW = ("mobilenet_v2", "resnet18", "squeezenet", "googlenet", "efficientnet_b0")
+BOARDS = ("raspberry-pi-4b/ncnn/fp32/t4", "raspberry-pi-5/ncnn/fp16/t4", "rockchip-rk3588/ncnn/fp16/t4-big")
+
+
+def test_five_networks_tell_more_with_the_support_of_other_devices() -> None:
+    """Against the measured times of the networks left out, of a device that the support does not hold."""
+    errors: dict[bool, list[float]] = {True: [], False: []}
+    for board in BOARDS:
+        table = next(table for table in shipped_tables() if table.id == board)
+        others = [other for other in shipped_tables() if other.rows[0].device != table.rows[0].device]
+        rows = [row for row in table.rows if row.network in FEW]
+        for supported in errors:
+            (profile,) = calibrate_all(rows, support=others if supported else ())
+            costs = np.array(list(profile.seconds_per_unit.values()))
+            for network in set(table.networks) - set(FEW):
+                errors[supported] += [abs(error) for error in table.log_errors(network, costs)]
+    assert np.median(errors[True]) < np.median(errors[False])
+    assert np.mean(errors[True]) < np.mean(errors[False])
