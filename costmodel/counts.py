@@ -80,6 +80,7 @@ class Counts:
 
     network: Network
     layers: tuple[LayerCount, ...]
+    convention: str = "costmodel"
 
     @cached_property
     def total(self) -> Quantities:
@@ -145,8 +146,11 @@ class Counts:
         return Compiled(self.total.as_dict())
 
 
-def count(network: Network) -> Counts:
+def count(network: Network, *, convention: str = "costmodel") -> Counts:
     """Count a network.
+
+    ``convention`` names how macs and flops are counted: as here, or as another tool does (docs/conventions-of-tools).
+    Raises InvalidChoice for a name that there is not.
 
     >>> from costmodel.build import Builder
     >>> b = Builder("tiny")
@@ -154,7 +158,12 @@ def count(network: Network) -> Counts:
     >>> count(b.finish(y)).total.macs
     Dim('216*H*N*W')
     """
-    return Counts(network, tuple(_Scope(network, None).counts()))
+    counts = Counts(network, tuple(_Scope(network, None).counts()))
+    if convention == counts.convention:
+        return counts
+    from costmodel.conventions import recounted
+
+    return recounted(counts, convention)
 
 
 class _Scope:

@@ -1,12 +1,20 @@
-"""Networks of torch's libraries, for comparison."""
+"""Networks of torch's libraries with random weights, for comparison."""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+IMAGE = (1, 3, 224, 224)
+BERT = dict(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512, attn_implementation="eager")
 
 
 @cache
@@ -25,3 +33,44 @@ def declare_torchvision_operators() -> Any:
     for name in sorted(set(re.findall(r'(?:register_fake|register_meta)\("(?:torchvision::)?(\w+)"', text))):
         operators.define(f"{name}(Tensor x) -> Tensor")
     return operators  # which live as long as this object
+
+
+def imported(name: str) -> Any:
+    """A library that needs torchvision to import."""
+    declare_torchvision_operators()
+    return importlib.import_module(name)
+
+
+def _torchvision(name: str) -> Callable[[], torch.nn.Module]:
+    return lambda: getattr(imported("torchvision.models"), name)()
+
+
+def _timm(name: str) -> Callable[[], torch.nn.Module]:
+    return lambda: imported("timm").create_model(name)
+
+
+def _bert() -> torch.nn.Module:
+    transformers = imported("transformers")
+    module: torch.nn.Module = transformers.BertModel(transformers.BertConfig(**BERT))
+    return module
+
+
+TORCHVISION = (
+    "alexnet", "vgg11", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "densenet121", "squeezenet1_1",
+    "googlenet", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "swin_t", "vit_b_16",
+)  # fmt: skip
+NETWORKS: Mapping[str, tuple[Callable[[], torch.nn.Module], tuple[int, ...]]] = {
+    **{name: (_torchvision(name), IMAGE) for name in TORCHVISION},
+    "vit_tiny_patch16_224": (_timm("vit_tiny_patch16_224"), IMAGE),
+    "mixer_s32_224": (_timm("mixer_s32_224"), IMAGE),
+    "bert": (_bert, (1, 32)),
+}
+
+
+@lru_cache(maxsize=1)
+def network(name: str) -> tuple[torch.nn.Module, torch.Tensor]:
+    """A module that infers, and an input for it: token ids for a network of text, else an image."""
+    import torch
+
+    build, shape = NETWORKS[name]
+    return build().eval(), torch.zeros(shape, dtype=torch.int64 if len(shape) == 2 else torch.float32)

@@ -8,6 +8,8 @@ import typer
 
 from costmodel.cli.options import AsCsv, AsJson, At, By, Model, Parameters, Sizes, network_of, point, show, tell
 
+TOOLS = "fvcore, onnx-tool, ptflops, thop, torch, torchvision"
+
 
 def count(
     model: Model,
@@ -15,6 +17,7 @@ def count(
     sizes: Sizes = None,
     param: Parameters = None,
     by: Annotated[Optional[By], typer.Option("--by", metavar="op|layer", help="Add a table by op or by layer.")] = None,
+    convention: Annotated[str, typer.Option(help=f"Count macs and flops as another tool does: {TOOLS}.")] = "costmodel",
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -30,7 +33,8 @@ def count(
 
     bound = network.bind(given, complete=False) if given else {}
     tell(network)
-    show(counts_report(counted(network), planned(network), bound, by=by.value if by else ""), as_json=as_json, as_csv=as_csv)
+    counts = counted(network, convention=convention)
+    show(counts_report(counts, planned(network), bound, by=by.value if by else ""), as_json=as_json, as_csv=as_csv)
 
 
 def memory(

@@ -76,8 +76,9 @@ class Engine:
             if name:
                 self.tensors[name] = tensor
         layer = Layer(
-            node.name, node.op, node.inputs, node.outputs, node.attributes, node.domain, cost, problem, node.module, node.origin
-        )
+            node.name, node.op, node.inputs, node.outputs, node.attributes, node.domain, cost, problem,
+            node.module, node.origin,
+        )  # fmt: skip
         self.layers.append(layer)
         return layer
 
@@ -113,8 +114,8 @@ class Engine:
         inner.tensors.update(graph.initializers)
         inner.tensors.update(zip(graph.inputs, map(self.agreed, inputs), strict=True))
         for part in graph.nodes:
-            name, module, origin = f"{node.name}/{called}/{part.name}", part.module or node.module, part.origin or node.origin
-            inner.add(part._replace(name=name, module=module, origin=origin))
+            name = f"{node.name}/{called}/{part.name}"
+            inner.add(part._replace(name=name, module=part.module or node.module, origin=part.origin or node.origin))
         results = tuple(inner.find(name) for name in graph.outputs)
         missing = [name for name, tensor in zip(graph.outputs, results, strict=True) if tensor is None]
         if missing:
