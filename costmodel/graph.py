@@ -264,7 +264,10 @@ class Subgraph:
 
 
 class Layer(NamedTuple):
-    """One node with its cost; ``problem`` says why there is none, or what it leaves out. ``module``, ``origin``: the node's."""
+    """One node with its cost; ``problem`` says why there is none, or what it leaves out.
+
+    ``module`` and ``origin`` are the node's.
+    """
 
     name: str
     op: str
