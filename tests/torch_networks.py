@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     import torch
 
 IMAGE = (1, 3, 224, 224)
-BERT = dict(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512, attn_implementation="eager")
+BERT = {
+    "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512,
+    "attn_implementation": "eager",
+}  # fmt: skip
 
 
 @cache
