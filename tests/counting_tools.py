@@ -15,14 +15,15 @@ Tool = Callable[["torch.nn.Module", "torch.Tensor"], int]
 
 
 @contextmanager
-def separate_operations() -> Iterator[None]:
+def separate_operations(module: torch.nn.Module) -> Iterator[None]:
     """Torch without the kernels that stand for several operations, which hide from every tool what they do."""
     import torch
 
     was_on = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    is_recurrent = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
     try:
-        with torch.backends.mkldnn.flags(enabled=False):
+        with torch.backends.mkldnn.flags(enabled=not is_recurrent):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(was_on)
@@ -80,7 +81,7 @@ PACKAGES: Mapping[str, str] = {"ptflops-aten": "ptflops", "onnx-tool": "onnx_too
 
 def counted(name: str, module: torch.nn.Module, x: torch.Tensor) -> int:
     """What a tool counts, without what it prints."""
-    with separate_operations(), redirect_stdout(io.StringIO()), _quiet():
+    with separate_operations(module), redirect_stdout(io.StringIO()), _quiet():
         return TOOLS[name](module, x)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from costmodel.build import Builder
-from costmodel.calibration import calibrate
+from costmodel.calibration import calibrate_all
 from costmodel.errors import InvalidChoice, InvalidProfile, UnknownProfile, UnknownSize, UnsupportedOp
 from costmodel.features import FEATURES, NAMES
 from costmodel.graph import Network
@@ -208,7 +208,7 @@ def test_far_outside_of_calibration_the_interval_widens() -> None:
 
 def test_a_fitted_profile_gives_the_measured_times_back() -> None:
     rows = measured(TYPICAL)
-    fitted = calibrate(rows)
+    (fitted,) = calibrate_all(rows)
     for row in rows:
         found = predict(benchmark_network("ncnn", row.network), fitted)
         assert found.time_s.value == pytest.approx(row.time_s, rel=1e-3)
