@@ -22,8 +22,8 @@ from typing import Any, Union
 
 from costmodel.dims import Dim, Extent
 from costmodel.errors import InvalidSpec, UnsupportedOp, nearest
-from costmodel.graph import Attribute, Cost, Network, Node, Shape, Tensor
-from costmodel.ops.engine import Engine
+from costmodel.graph import Attribute, Network, Node, Shape, Tensor
+from costmodel.ops.engine import Derived, Engine
 
 Extents = Sequence[Union[int, str, Dim]]
 Window = Union[int, Sequence[int]]
@@ -41,7 +41,7 @@ class Builder:
     """
 
     def __init__(
-        self, name: str = "network", *, opset: int = OPSET, dtype: str = "float32", memo: dict[Any, Cost] | None = None
+        self, name: str = "network", *, opset: int = OPSET, dtype: str = "float32", memo: dict[Any, Derived] | None = None
     ) -> None:
         self.name = name
         self.dtype = dtype
