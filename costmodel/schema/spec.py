@@ -6,14 +6,15 @@ checked where the spec is compiled, against the builder's methods and the blocks
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import InvalidSpec, nearest
 
@@ -86,12 +87,47 @@ class Published(Record):
 
 
 class Benchmark(Record):
-    """Under which names a runtime's benchmark runs this network, and at which sizes."""
+    """Under which names a runtime's benchmark runs this network, at which sizes and with which parameters.
+
+    ``grid`` lists values of parameters. Every combination of them is run, under names in which ``{parameter}`` stands for
+    its value.
+
+    >>> wide = Benchmark(names=("net_{width}_{resolution}",), grid={"width": (0.5, 1.0), "resolution": (96, 128)})
+    >>> [run.names for run in wide.runs()]
+    [('net_0.5_96',), ('net_0.5_128',), ('net_1.0_96',), ('net_1.0_128',)]
+    """
 
     names: tuple[str, ...] = Field(min_length=1)
     sizes: dict[str, int] = {}
     parameters: dict[str, Any] = {}
+    grid: dict[str, tuple[Any, ...]] = {}
     note: str = ""
+
+    def runs(self) -> Iterator[Benchmark]:
+        """One benchmark for each combination of the grid."""
+        for values in itertools.product(*self.grid.values()):
+            chosen = dict(zip(self.grid, values, strict=True))
+            names = tuple(_filled_in(name, chosen) for name in self.names)
+            parameters = {**self.parameters, **chosen}
+            yield self.model_copy(update={"names": names, "parameters": parameters, "grid": {}})
+
+
+def _filled_in(name: str, values: Mapping[str, Any]) -> str:
+    for parameter, value in values.items():
+        name = name.replace(f"{{{parameter}}}", str(float(value) if isinstance(value, Fraction) else value))
+    return name
+
+
+def _listed_alone(given: Any) -> Any:
+    return (given,) if isinstance(given, Mapping) else given
+
+
+def _spread(benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]:
+    return tuple(run for benchmark in benchmarks for run in benchmark.runs())
+
+
+# One table, or a list of tables where a runtime runs a network in several ways.
+Benchmarks = Annotated[tuple[Benchmark, ...], BeforeValidator(_listed_alone), AfterValidator(_spread)]
 
 
 class Step(Record):
@@ -186,7 +222,7 @@ class NetworkSpec(Record):
     defaults: dict[str, int | str] | None = None
     body: Body | None = None
     published: tuple[Published, ...] = ()
-    benchmarks: dict[Literal["ncnn", "tflite", "onnxruntime", "torch", "tensorrt"], Benchmark] = {}
+    benchmarks: dict[Literal["ncnn", "tflite", "onnxruntime", "torch", "tensorrt", "mlperf"], Benchmarks] = {}
 
 
 class Family(Record):
