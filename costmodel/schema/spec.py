@@ -28,7 +28,7 @@ COMMON_KEYS = ("when", "repeat", "first", "from", "as", "name")
 PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 MAX_BYTES = 1_000_000
 
-_FIGURE = re.compile(r"(\d+)(?:\.(\d+))? ?([kMGT]?)")
+_FIGURE = re.compile(r"(\d+(?:\.(\d+))?)(?: ± (\d+(?:\.\d+)?))? ?([kMGT]?)")
 
 
 class Record(BaseModel):
@@ -36,10 +36,12 @@ class Record(BaseModel):
 
 
 class Figure(Record):
-    """A published count with the rounding that it was printed with.
+    """A published count with the rounding that it was printed with, or the error that it was read off a chart with.
 
     >>> Figure.read("4.089 G").agrees(4_089_184_256), Figure.read(25_557_032).agrees(25_557_033)
     (True, False)
+    >>> Figure.read("1.25 ± 0.03 G").agrees(1_279_000_000)
+    True
     """
 
     value: Fraction
@@ -54,9 +56,10 @@ class Figure(Record):
         match = _FIGURE.fullmatch(given) if isinstance(given, str) else None
         if match is None:
             raise ValueError(f"must be a whole number, or a text such as '4.089 G' for a rounded one, not {given!r}")
-        whole, decimals, prefix = match.group(1), match.group(2) or "", match.group(3)
-        unit = Fraction(PREFIXES[prefix], 10 ** len(decimals))
-        return cls(value=int(whole + decimals) * unit, half_unit=unit / 2)
+        number, decimals, error, prefix = match.groups()
+        unit = PREFIXES[prefix]
+        rounding = Fraction(1, 2 * 10 ** len(decimals or ""))
+        return cls(value=Fraction(number) * unit, half_unit=Fraction(error or rounding) * unit)
 
     def agrees(self, count: int) -> bool:
         """Whether the count, rounded as the figure was, is the figure."""
