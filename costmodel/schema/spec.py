@@ -75,12 +75,14 @@ PublishedFigure = Annotated[Figure, BeforeValidator(Figure.read)]
 class Published(Record):
     """Figures that somebody else published for a network, and where they stand.
 
+    ``params`` are what training learns, ``weights`` all that is stored, the statistics of batch norms among them.
     ``macs`` holds at the network's default sizes, or at ``sizes``; all of them for the default parameters, or for
     ``parameters``. ``note`` tells the convention where that is not plain.
     """
 
     source: str
     params: PublishedFigure | None = None
+    weights: PublishedFigure | None = None
     macs: PublishedFigure | None = None
     top1: float | Fraction | None = None
     top5: float | Fraction | None = None
