@@ -68,9 +68,7 @@ class Attention:
         flat = b.linear(x, features, bias=part in self.biased, name=part)
         return b.transpose(b.reshape(flat, (0, 0, *heads, self.depth)), order)
 
-    def _keys_and_values(
-        self, b: Builder, x: str, kept: Mapping[str, str], positions: str | None
-    ) -> tuple[str, str, Axis]:
+    def _keys_and_values(self, b: Builder, x: str, kept: Mapping[str, str], positions: str | None) -> tuple[str, str, Axis]:
         """The keys as the product with the query reads them, the values, and along which axis the positions of keys lie.
 
         Keys that nothing else is done with are turned at once. Where heads share them, an axis of 1 stands for these, so

@@ -54,8 +54,8 @@ def _angles(b: Builder, positions: str, depth: int, base: float, function: str) 
     def angles() -> str:
         steps = b.op("Range", b.constant([0], shape=()), b.constant([depth], shape=()), b.constant([2], shape=()))
         shares = b.mul(_as_float(b, steps), _number(b, -1 / depth))
-        frequencies = _unsqueezed(b, b.op("Pow", _number(b, float(base)), shares), 0)
-        half = b.op("MatMul", _as_float(b, _unsqueezed(b, positions, -1)), frequencies)
+        frequencies = b.op("Pow", _number(b, float(base)), shares)
+        half = b.mul(_as_float(b, _unsqueezed(b, positions, -1)), frequencies)
         return b.concat(half, half, axis=-1)
 
     key = (positions, depth, base)
