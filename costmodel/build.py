@@ -56,6 +56,7 @@ class Builder:
         self._constants: dict[tuple[str, tuple[Any, ...], tuple[int, ...]], str] = {}
         self._made: dict[tuple[str, Hashable], str] = {}
         self._prefix = ""
+        self._sharing = ("", "")
         self._numbers: dict[str, int] = {}
 
     # -- tensors ------------------------------------------------------------------------------------------------
@@ -71,8 +72,16 @@ class Builder:
         return self._store(name, Tensor(dtype or self.dtype, tuple(map(_extent, shape))))
 
     def weight(self, name: str, shape: Extents, *, dtype: str | None = None) -> str:
-        """A stored tensor that training makes."""
-        return self._store(name, _stored(dtype or self.dtype, tuple(map(_extent, shape))))
+        """A stored tensor that training makes; in a scope that shares its weights, the one that is there already."""
+        tensor = _stored(dtype or self.dtype, tuple(map(_extent, shape)))
+        prefix, instead = self._sharing
+        if not prefix or not name.startswith(prefix):
+            return self._store(name, tensor)
+        shared = instead + name.removeprefix(prefix)
+        if self._tensors.setdefault(shared, tensor) != tensor:
+            both = f"{_text(tensor.dims)} here and {_text(self.shape(shared))} as {shared!r}"
+            raise InvalidSpec(f"{name}: a weight that is shared must have one shape, not {both}")
+        return shared
 
     def constant(
         self, values: Sequence[int | float], *, shape: Sequence[int] | None = None, dtype: str | None = None
@@ -115,8 +124,10 @@ class Builder:
         return dims[-1 if len(dims) == 3 else min(1, len(dims) - 1)]
 
     @contextmanager
-    def scope(self, name: str) -> Iterator[None]:
+    def scope(self, name: str, *, weights: str | None = None) -> Iterator[None]:
         """Put a name and a dot before the names of all layers made inside.
+
+        Scopes with the same ``weights`` share these: what has one name inside is stored once.
 
         >>> b = Builder()
         >>> x = b.input("x", (1, 3, 8, 8))
@@ -124,11 +135,14 @@ class Builder:
         ...     b.relu(x)
         'stem.relu1'
         """
-        outer, self._prefix = self._prefix, f"{self._prefix}{name}."
+        outer, sharing = self._prefix, self._sharing
+        self._prefix = f"{outer}{name}."
+        if weights is not None:
+            self._sharing = self._prefix, f"{outer}{weights}."
         try:
             yield
         finally:
-            self._prefix = outer
+            self._prefix, self._sharing = outer, sharing
 
     @property
     def prefix(self) -> str:
@@ -385,6 +399,7 @@ class Builder:
         buckets: int = 32,
         mask: str | None = None,
         memory: str | None = None,
+        values: str | None = None,
         memory_length: Extent | str = 0,
         past: Extent | str = 0,
         name: str | None = None,
@@ -398,8 +413,9 @@ class Builder:
         names a table of biases by distance in ``buckets`` that all layers naming it share. ``mask`` is a tensor added to
         the scores (N, heads, S, T).
 
-        Keys and values are those of the tensor ``memory`` instead of x, or, with ``memory_length``, inputs that were
-        projected before. With ``past`` they come after so many of earlier steps, which are inputs; old and new are outputs.
+        Keys and values are those of the tensor ``memory`` instead of x, and the values alone those of ``values``; or, with
+        ``memory_length``, inputs that were projected before. With ``past`` they come after so many of earlier steps, which
+        are inputs; old and new are outputs.
 
         >>> b = Builder()
         >>> b.shape(b.attention(b.input("x", ("N", "S", 64)), 4, kv_heads=2, causal=True, rotary=10_000))
@@ -412,7 +428,8 @@ class Builder:
         of = Attention(
             heads=heads, kv_heads=kv_heads or heads, biased=_biased(full, bias), scaled=scaled, causal=causal,
             depth=self._share(full, width, heads, "channels") if depth is None else depth, rotary=rotary,
-            relative=relative, buckets=buckets, mask=mask, memory=memory, memory_length=memory_length, past=past,
+            relative=relative, buckets=buckets, mask=mask, memory=memory, values=values, memory_length=memory_length,
+            past=past,
         )  # fmt: skip
         with self.scope(label):
             return of.over(self, x)
@@ -723,10 +740,10 @@ class Builder:
 
     def _filled(self, label: str, x: str, shape: Shape, bias: Extent | None) -> tuple[str, ...]:
         """The inputs of a layer with a weight and, where it has one, a bias."""
-        weight = self._store(f"{label}.weight", _stored(self.dtype, shape))
+        weight = self.weight(f"{label}.weight", shape)
         if bias is None:
             return x, weight
-        return x, weight, self._store(f"{label}.bias", _stored(self.dtype, (bias,)))
+        return x, weight, self.weight(f"{label}.bias", (bias,))
 
     def _named(self, name: str | None, kind: str) -> str:
         """The full name of a layer: the scope's, and what is given or the kind with a number."""

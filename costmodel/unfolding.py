@@ -23,7 +23,7 @@ from costmodel.dims import Dim
 from costmodel.errors import CostModelError, InvalidSpec, UnknownNetwork, nearest
 from costmodel.graph import Network
 from costmodel.schema.arithmetic import evaluate
-from costmodel.schema.spec import JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
+from costmodel.schema.spec import COMMON_KEYS, JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
 
 KINDS = (
     "conv", "deconv", "linear", "bn", "layer_norm", "prelu", "add_weight", "mul_weight", "prepend_token", "attention",
@@ -34,7 +34,7 @@ KINDS = (
 )  # fmt: skip
 FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity", "output")
 TEXT_OPTIONS = ("padding", "mode", "shape", "table", "relative", "activation", "memory_length", "past")
-TENSOR_OPTIONS = ("mask", "memory")
+TENSOR_OPTIONS = ("mask", "memory", "values")
 FLOAT_OPTIONS = ("epsilon", "alpha", "beta", "scale", "rotary", "power")
 MAX_REPEAT = 1000
 MAX_DEPTH = 50
@@ -222,11 +222,14 @@ class _Unfolding:
         return (self.builder.output(use.read[0]),)
 
     def _group(self, use: _Use) -> tuple[str, ...]:
-        """Layers in a row; names given inside a repeated group stay inside."""
-        scope = use.scope
-        inner = _Scope(scope.values, scope.tensors if use.step.repeat is None else dict(scope.tensors), scope.depth)
-        with self._scoped(use.name):
-            return (self._run(use.step.steps, use.read[0], inner, f"{use.place}, group"),)
+        """Layers in a row; names given inside a repeated group stay inside, and repetitions may share their weights."""
+        for option in use.options.keys() - {"shared"}:
+            raise InvalidSpec(f"layers has no option {option!r}; {nearest(option, ['shared', *COMMON_KEYS])}")
+        scope, step = use.scope, use.step
+        inner = _Scope(scope.values, scope.tensors if step.repeat is None else dict(scope.tensors), scope.depth)
+        shared = self._holds(use.options.get("shared", False), use.read[0], scope)
+        with self._scoped(use.name, weights=(step.name or step.kind) if shared and step.repeat is not None else None):
+            return (self._run(step.steps, use.read[0], inner, f"{use.place}, group"),)
 
     def _join(self, use: _Use) -> tuple[str, ...]:
         kept = [branch for branch in use.step.branches if self._holds(branch.when, use.read[0], use.scope)]
@@ -339,8 +342,8 @@ class _Unfolding:
                 raise InvalidSpec(f"as: there is a tensor {name!r} already; each name stands for one tensor")
             scope.tensors[name] = tensor
 
-    def _scoped(self, name: str | None) -> AbstractContextManager[None]:
-        return nullcontext() if name is None else self.builder.scope(name)
+    def _scoped(self, name: str | None, *, weights: str | None = None) -> AbstractContextManager[None]:
+        return nullcontext() if name is None else self.builder.scope(name, weights=weights)
 
     @contextmanager
     def _at(self, place: str) -> Iterator[None]:

@@ -472,6 +472,16 @@ def test_a_repetition_is_counted_inside_too(tmp_path: Path) -> None:
     assert ops(compiled(tmp_path, text).layers) == ["Sigmoid", "Add", "Relu", "Sigmoid", "Add", "Sigmoid", "Add"]
 
 
+def test_repetitions_may_share_their_weights(tmp_path: Path) -> None:
+    unit = '{ layers = [{ conv = 3 }, "bn"], repeat = 4, shared = "same", name = "unit" }'
+    text = f"{HEAD}parameters = {{ same = true }}\nbody.layers = [{unit}]"
+    once, apart = compiled(tmp_path, text), compiled(tmp_path, text, same=False)
+    assert ops(once.layers) == ops(apart.layers)
+    assert [layer.name for layer in once.layers] == [layer.name for layer in apart.layers]
+    assert 4 * count(once).total.weights == count(apart).total.weights
+    assert count(once).total.macs == count(apart).total.macs
+
+
 def test_blocks_of_another_file(tmp_path: Path) -> None:
     written(tmp_path, 'blocks.pair = { needs = ["n"], layers = [{ conv = "n" }, "relu"] }', "parts.toml")
     text = HEAD + 'use = ["parts"]\nbody.layers = [{ pair = 8, repeat = 2 }]'
@@ -480,6 +490,14 @@ def test_blocks_of_another_file(tmp_path: Path) -> None:
 
 FAULTS: dict[str, tuple[str, list[str]]] = {
     "no TOML": ("body.layers = [1 2]", ["tiny.toml: is no TOML", "line 3"]),
+    "shared weights of two shapes": (
+        'body.layers = [{ layers = [{ conv = "8 + i" }], repeat = 2, shared = true, name = "unit" }]',
+        ["unit.1.conv1.weight", "shared must have one shape", "[9, 8, 1, 1]", "[8, 3, 1, 1] as 'unit.conv1.weight'"],
+    ),
+    "unknown option of a group": (
+        'body.layers = [{ layers = ["relu"], shaerd = true }]',
+        ["layer 1", "layers has no option 'shaerd'", "did you mean 'shared'"],
+    ),
     "unknown key of an input": (
         'networks.big.inputs.x = { shape = ["N"], dtyp = "int64" }',
         ["networks.big.inputs.x", "'dtyp'", "did you mean 'dtype'"],

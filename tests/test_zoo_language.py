@@ -34,7 +34,8 @@ PARTS = ("both", "encoder", "decoder", "step")
 FORMS: list[tuple[str, dict[str, Any]]] = [
     *(("bert_base", {**ENCODER, "head": head}) for head in HEADS),
     *((name, ENCODER) for name in ("roberta_base", "distilbert_base")),
-    ("electra_small", {**ENCODER, "embedding": 8}),
+    *((name, {**ENCODER, "embedding": 8}) for name in ("electra_small", "albert_base")),
+    *(("mobilebert", {**ENCODER, "narrow": 16, "embedding": 8, "head": head}) for head in ("none", "span")),
     *((name, {**SMALL, "cache": cache}) for name in ("gpt2", "opt_125m") for cache in (False, True)),
     *(
         (name, {**DECODER, "cache": cache})

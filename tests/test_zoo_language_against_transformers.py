@@ -27,7 +27,7 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 Config = dict[str, Any]
-FAMILIES = ("bert", "gpt", "llama", "t5", "whisper")
+FAMILIES = ("bert", "mobilebert", "gpt", "llama", "t5", "whisper")
 SHAPE = {"layers": "num_hidden_layers", "hidden": "hidden_size", "heads": "num_attention_heads", "ffn": "intermediate_size"}
 TEXT = {**SHAPE, "vocab": "vocab_size", "positions": "max_position_embeddings", "types": "type_vocab_size"}
 DISTIL = {"layers": "n_layers", "hidden": "dim", "heads": "n_heads", "ffn": "hidden_dim", "vocab": "vocab_size"}
@@ -65,9 +65,18 @@ def renamed(names: Mapping[str, str], values: Mapping[str, Any]) -> Config:
 
 
 def bert(name: str, p: Mapping[str, Any]) -> tuple[str, str, Config]:
-    kind = next((kind for kind in ("Roberta", "DistilBert", "Electra") if name.startswith(kind.lower())), "Bert")
-    names = DISTIL if kind == "DistilBert" else {**TEXT, **({"embedding": "embedding_size"} if kind == "Electra" else {})}
+    kinds = ("Roberta", "DistilBert", "Electra", "Albert")
+    kind = next((kind for kind in kinds if name.startswith(kind.lower())), "Bert")
+    names = {**TEXT, "embedding": "embedding_size"} if kind in ("Electra", "Albert") else TEXT
+    names = DISTIL if kind == "DistilBert" else names
     return kind + HEADS[p["head"]], kind, renamed(names, p)
+
+
+def mobilebert(name: str, p: Mapping[str, Any]) -> tuple[str, str, Config]:
+    """Without the pooler, which the module that marks answers has not."""
+    shape = renamed({**{key: TEXT[key] for key in TEXT if key != "types"}, "embedding": "embedding_size"}, p)
+    more = {"intra_bottleneck_size": p["narrow"], "num_feedforward_networks": p["thoughts"]}
+    return "MobileBertForQuestionAnswering", "MobileBert", {**shape, **more}
 
 
 def gpt(name: str, p: Mapping[str, Any]) -> tuple[str, str, Config]:
@@ -103,7 +112,7 @@ def whisper(name: str, p: Mapping[str, Any]) -> tuple[str, str, Config]:
 
 
 CONFIGURED: dict[str, Callable[[str, Mapping[str, Any]], tuple[str, str, Config]]] = {
-    "bert": bert, "gpt": gpt, "llama": llama, "t5": t5, "whisper": whisper,
+    "bert": bert, "mobilebert": mobilebert, "gpt": gpt, "llama": llama, "t5": t5, "whisper": whisper,
 }  # fmt: skip
 
 
@@ -166,7 +175,8 @@ EVERY = [
 def test_params_are_those_of_the_module(family: str, name: str) -> None:
     with torch.device("meta"):
         made = module(family, name, {})
-    assert count(specs.zoo(name)).total.params == sum(weight.numel() for weight in made.parameters())
+    given = {"head": "span"} if family == "mobilebert" else {}
+    assert count(specs.zoo(name, **given)).total.params == sum(weight.numel() for weight in made.parameters())
 
 
 # -- multiply-adds of small ones --------------------------------------------------------------------------------------
@@ -207,6 +217,8 @@ ENCODERS = [
     *(("roberta_base", head) for head in ("pooler", "masked", "span")),
     ("electra_base", "none"),
     ("distilbert_base", "none"),
+    ("albert_base", "pooler"),
+    ("mobilebert", "span"),
 ]
 
 
@@ -214,7 +226,7 @@ ENCODERS = [
 @pytest.mark.parametrize(("name", "head"), ENCODERS)
 def test_encoders_count_what_torch_counts(name: str, head: str, seed: int) -> None:
     given = {**drawn("bert", seed), "head": head}
-    made, batch, length = module("bert", name, given), 1 + seed, 5 + seed
+    made, batch, length = module("mobilebert" if name == "mobilebert" else "bert", name, given), 1 + seed, 5 + seed
     ours = count(specs.zoo(name, **given)).total.macs.at(N=batch, S=length)
     assert ours == macs_of(lambda: made(tokens(batch, length)))
 

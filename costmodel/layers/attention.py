@@ -32,6 +32,7 @@ class Attention:
     buckets: int
     mask: str | None
     memory: str | None
+    values: str | None
     memory_length: Length
     past: Length
 
@@ -80,7 +81,7 @@ class Attention:
         source = x if self.memory is None else self.memory
         at_once = not self.rotary and not kept
         key = self._projected(b, source, "key", (self.kv_heads,), (0, 2, 3, 1) if at_once else (0, 2, 1, 3))
-        value = self._projected(b, source, "value", (self.kv_heads,), (0, 2, 1, 3))
+        value = self._projected(b, self.values or source, "value", (self.kv_heads,), (0, 2, 1, 3))
         if at_once:
             return self._shared(b, key), self._shared(b, value), (key, 3)
         key = self._rotated(b, key, positions)
