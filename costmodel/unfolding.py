@@ -76,6 +76,9 @@ class _Scope:
     tensors: dict[str, str] = field(default_factory=dict)
     depth: int = 0
 
+    def repetition(self, i: int) -> _Scope:
+        return _Scope(ChainMap({"i": i}, self.values), self.tensors, self.depth)  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True, slots=True)
 class _Use:
@@ -178,7 +181,7 @@ class _Unfolding:
         written = read = self._sources(step, x, scope)
         times = self._times(step, read[0], scope)
         for i in range(times):
-            inner = scope if step.repeat is None else _Scope(ChainMap({"i": i}, scope.values), scope.tensors, scope.depth)  # type: ignore[arg-type]
+            inner = scope if step.repeat is None else scope.repetition(i)
             name = step.name if step.repeat is None else f"{step.name or step.kind}.{i}"
             options = {**step.options, **(step.first if i == 0 else {})}
             written = self._once(_Use(self._kind(step, scope), step, read, inner, name, options, place))

@@ -82,14 +82,14 @@ def _bucket(b: Builder, distance: str, buckets: int, causal: bool) -> str:
     """
     each = buckets if causal else buckets // 2
     near = each // 2
-    back = b.op("Max", b.op("Neg", distance), _integer(b, 0)) if causal else b.op("Abs", distance)
+    back = b.op("Max", b.op("Neg", distance), _number(b, 0)) if causal else b.op("Abs", distance)
     ratio = b.op("Log", b.op("Div", _as_float(b, back), _number(b, float(near))))
     widened = b.mul(ratio, _number(b, (each - near) / math.log(FARTHEST / near)))
-    far = b.op("Min", b.op("Add", _as_integer(b, widened), _integer(b, near)), _integer(b, each - 1))
-    bucket = b.op("Where", b.op("Less", back, _integer(b, near)), back, far)
+    far = b.op("Min", b.op("Add", _as_integer(b, widened), _number(b, near)), _number(b, each - 1))
+    bucket = b.op("Where", b.op("Less", back, _number(b, near)), back, far)
     if causal:
         return bucket
-    ahead = b.op("Mul", _as_integer(b, b.op("Greater", distance, _integer(b, 0))), _integer(b, each))
+    ahead = b.op("Mul", _as_integer(b, b.op("Greater", distance, _number(b, 0))), _number(b, each))
     return b.op("Add", bucket, ahead)
 
 
@@ -103,8 +103,8 @@ def _extent(b: Builder, along: Axis) -> Extent:
 
 def _count_up(b: Builder, along: Axis, past: Axis | None = None) -> str:
     """As many numbers as there are along an axis, counted from 0 or from the extent of another."""
-    first, length = _integer(b, 0) if past is None else _length(b, past), _length(b, along)
-    return b.op("Range", first, length if past is None else b.op("Add", first, length), _integer(b, 1))
+    first, length = _number(b, 0) if past is None else _length(b, past), _length(b, along)
+    return b.op("Range", first, length if past is None else b.op("Add", first, length), _number(b, 1))
 
 
 def _length(b: Builder, along: Axis) -> str:
@@ -116,11 +116,7 @@ def _unsqueezed(b: Builder, x: str, axis: int) -> str:
     return b.op("Unsqueeze", x, b.constant([axis]))
 
 
-def _number(b: Builder, value: float) -> str:
-    return b.constant([value], shape=())
-
-
-def _integer(b: Builder, value: int) -> str:
+def _number(b: Builder, value: int | float) -> str:
     return b.constant([value], shape=())
 
 
