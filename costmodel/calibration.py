@@ -1,16 +1,14 @@
 """measurements -> Profile: what one device, runtime, precision and variant take for each unit of work.
 
-A configuration has 10 to 30 measured networks, too few for its dozen coefficients. So configurations of a kind are
-pooled first: each network's typical time over all of them, with the devices' speeds divided out, gives one *prior* cost
-vector; each configuration's own fit is then drawn towards that prior, up to its speed. How strongly is chosen by leaving
-networks out.
+A configuration has 5 to 30 measured networks, too few for its two dozen costs. So configurations of a kind (one runtime on
+CPUs, or on GPUs) are fitted together: what they share, and how each departs from it (``model.PooledCosts``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -18,41 +16,40 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from costmodel.dims import value_at
 from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement, UnknownDevice
-from costmodel.features import NAMES, RELATIVE_COSTS, feature_extents
-from costmodel.model import fit_relative
+from costmodel.features import NAMES, amounts, relative_costs, works
+from costmodel.intervals import margins
+from costmodel.model import PooledCosts
 from costmodel.schema.device import find_device
 from costmodel.schema.measurement import Measurement, load_measurements
 from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
 from costmodel.specs import benchmark_names, benchmark_network, zoo
+from costmodel.stored import is_stored, stored_works
 from costmodel.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array = NDArray[np.float64]
-STRENGTHS = (0.03, 0.1, 0.3, 1.0)
 FEWEST = 5
-WEAK = 0.002  # the pull towards the relative costs: enough to settle what no network in calibration tells
+FOLDS = 5
+OWN_SPREAD = 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One configuration's measurements as a regression problem: a row of work and a time for each network."""
+    """One configuration's measurements as a regression problem: a row of work, multiply-adds and a time for each network."""
 
     rows: tuple[Measurement, ...]
     networks: tuple[str, ...]
     work: Array
+    macs: Array
     times: Array
 
     @property
     def id(self) -> str:
         return self.rows[0].profile
-
-    @property
-    def cases(self) -> tuple[tuple[str, tuple[tuple[str, int], ...]], ...]:
-        """What was timed in each row: a network at its sizes."""
-        return tuple((row.network, tuple(sorted(row.sizes.items()))) for row in self.rows)
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -91,96 +88,107 @@ def is_usable(row: Measurement) -> bool:
 
 
 def _table(rows: Sequence[Measurement]) -> Table:
+    counted = [work_of(row.runtime, row.network, tuple(sorted(row.sizes.items()))) for row in rows]
     return Table(
         rows=tuple(rows),
         networks=tuple(row.network for row in rows),
-        work=np.array([work_of(row.runtime, row.network, tuple(sorted(row.sizes.items()))) for row in rows]),
+        work=np.array([work for work, _ in counted]),
+        macs=np.array([macs for _, macs in counted], dtype=np.float64),
         times=np.array([row.time_s for row in rows], dtype=np.float64),
     )
 
 
 @lru_cache(maxsize=4096)
-def work_of(runtime: str, network: str, sizes: tuple[tuple[str, int], ...]) -> tuple[float, ...]:
-    """The features of a network by the name under which a table lists it: a benchmark's own name, or the zoo's."""
+def work_of(runtime: str, network: str, sizes: tuple[tuple[str, int], ...]) -> tuple[tuple[float, ...], float]:
+    """The features of a network and its multiply-adds, by the name under which a table lists it.
+
+    That is a name of the runtime's own benchmark, of the zoo, or of a network of which the kernels are stored.
+    """
     try:
-        found = benchmark_network(runtime, network) if network in benchmark_names(runtime) else zoo(network)
-        point = found.bind(dict(sizes))
+        if is_stored(network):
+            parts, point = stored_works(network, runtime, dict(sizes).get("N", 1)), {}
+        else:
+            found = benchmark_network(runtime, network) if network in benchmark_names(runtime) else zoo(network)
+            parts, point = works(found, runtime), found.bind(dict(sizes))
     except CostModelError as error:
         raise InvalidMeasurement(f"network {network!r}: {error}") from None
-    return tuple(float(extent.at(point)) for extent in feature_extents(found, runtime).values())
+    macs = sum(value_at(part.macs, point) * part.times for part in parts)
+    return tuple(float(value_at(extent, point)) for extent in amounts(parts).values()), float(macs)
 
 
 # -- pooling ----------------------------------------------------------------------------------------------------
 
 
 class Pool:
-    """Configurations that share a prior. Priors are fitted without the networks that a caller hides.
+    """Configurations of a kind, whose costs are fitted together; what a caller hides has no part in a fit."""
 
-    ``support``: further configurations of the kind, which shape the prior and are not themselves fitted.
-    """
-
-    def __init__(self, tables: Sequence[Table], support: Sequence[Table] = ()) -> None:
+    def __init__(self, tables: Sequence[Table], *, own_spread: float = OWN_SPREAD) -> None:
         self.tables = tuple(tables)
-        self.support = tuple(support)
-        everything = (*self.tables, *self.support)
-        self.networks = tuple(dict.fromkeys(name for table in everything for name in table.networks))
-        self._priors: dict[frozenset[str], Array] = {}
-        self._work = {case: row for table in everything for case, row in zip(table.cases, table.work, strict=True)}
-        measured = [dict(zip(table.cases, np.log(table.times), strict=True)) for table in everything]
-        self._log_times = np.array([[times.get(case, np.nan) for case in self._work] for times in measured])
+        self.own_spread = own_spread
+        self.networks = tuple(dict.fromkeys(name for table in tables for name in table.networks))
+        self._fits: dict[frozenset[str], PooledCosts] = {}
 
-    def prior(self, hidden: frozenset[str] = frozenset()) -> Array:
-        """Seconds per unit of a configuration of speed 1."""
-        if hidden not in self._priors:
-            kept = [i for i, (name, _) in enumerate(self._work) if name not in hidden]
-            work, times = np.array(list(self._work.values()))[kept], _typical_times(self._log_times[:, kept])
-            self._priors[hidden] = fit_relative(work, times, np.array(RELATIVE_COSTS), strength=WEAK)
-        return self._priors[hidden]
+    @property
+    def processor(self) -> str:
+        return self.tables[0].group[1]
 
-    def fit(self, table: Table, strength: float, hidden: frozenset[str] = frozenset()) -> Array:
-        """A configuration's seconds per unit, from its networks less the hidden ones."""
+    def fit(self, hidden: frozenset[str] = frozenset()) -> PooledCosts:
+        """The costs of all configurations without the hidden networks; those of one that has no other are what is common."""
+        if hidden not in self._fits:
+            work, times, device = self._rows(hidden)
+            model = PooledCosts(relative_costs(self.processor), own_spread=self.own_spread)
+            start = self._fits.get(frozenset()) if len(set(device.tolist())) == len(self.tables) else None
+            self._fits[hidden] = model.fit(work, times, device, start=start)
+        return self._fits[hidden]
+
+    def costs(self, table: Table, hidden: frozenset[str] = frozenset()) -> Array | None:
+        """The costs of a configuration, of the pool or not, without the hidden networks; None where it has no other."""
+        seen = self._seen(hidden)
+        if table in seen:
+            costs: Array = self.fit(hidden).coef_[seen.index(table)]
+            return costs
         work, times = table.without(hidden)
-        return fit_relative(work, times, self.prior(hidden), strength=strength)
+        return self.fit(hidden).adapt(work, times) if len(times) else None
 
-    def held_out(self, table: Table, strength: float, hidden: frozenset[str] = frozenset()) -> list[float]:
-        """log(predicted / measured) of every row, predicted by a fit that saw neither its network nor the hidden ones."""
-        return [
-            error
-            for name in dict.fromkeys(table.networks)
-            if name not in hidden
-            for error in table.log_errors(name, self.fit(table, strength, hidden | {name}))
-        ]
+    def _seen(self, hidden: frozenset[str]) -> list[Table]:
+        return [table for table in self.tables if len(table.without(hidden)[1])]
 
-    def strength(self, hidden: frozenset[str] = frozenset()) -> float:
-        """The pull towards the prior with the least median error on networks left out."""
+    def _rows(self, hidden: frozenset[str]) -> tuple[Array, Array, NDArray[np.intp]]:
+        parts = [table.without(hidden) for table in self._seen(hidden)]
+        device = np.repeat(np.arange(len(parts)), [len(times) for _, times in parts])
+        return np.concatenate([work for work, _ in parts]), np.concatenate([times for _, times in parts]), device
 
-        def error(strength: float) -> float:
-            errors = [abs(error) for table in self.tables for error in self.held_out(table, strength, hidden)]
-            return float(np.median(errors))
+    def folds(self, hidden: frozenset[str] = frozenset()) -> list[frozenset[str]]:
+        """The networks but the hidden ones, in parts of equal size; neighbours in size fall into different parts."""
+        size = {name: table.macs[i] for table in self.tables for i, name in enumerate(table.networks)}
+        return parts_of([name for name in self.networks if name not in hidden], size)
 
-        return min(STRENGTHS, key=error)
+    def held_out(self, hidden: frozenset[str] = frozenset()) -> dict[str, list[float]]:
+        """log(predicted / measured) of the rows of each configuration, by fits that have not seen their networks."""
+        errors: dict[str, list[float]] = {table.id: [] for table in self.tables}
+        for part in self.folds(hidden):
+            for table in self.tables:
+                errors[table.id] += self.errors(table, part, hidden)
+        return errors
 
-
-def _typical_times(log_times: Array) -> Array:
-    """The time of each column on a row of speed 1: medians over rows and columns in turn; NaN where nothing was measured."""
-    log_times = log_times[~np.isnan(log_times).all(axis=1)]
-    speed = np.nanmedian(log_times, axis=1)
-    typical = np.zeros(log_times.shape[1])
-    for _ in range(10):
-        typical = np.nanmedian(log_times - speed[:, None], axis=0)
-        speed = np.nanmedian(log_times - typical, axis=1)
-    result: Array = np.exp(typical)
-    return result
+    def errors(self, table: Table, part: frozenset[str], hidden: frozenset[str] = frozenset()) -> list[float]:
+        """log(predicted / measured) of a configuration's rows of some networks, which the fit does not see."""
+        costs = self.costs(table, hidden | part)
+        return [] if costs is None else [error for name in sorted(part) for error in table.log_errors(name, costs)]
 
 
-def pools(tables: Sequence[Table], support: Sequence[Table] = ()) -> dict[tuple[str, str, str], Pool]:
-    """The pools of some tables, by group, each with the support of its group."""
+def parts_of(networks: Sequence[str], size: Mapping[str, float], count: int = FOLDS) -> list[frozenset[str]]:
+    """The networks in so many parts; neighbours in size fall into different parts."""
+    ordered = sorted(networks, key=lambda name: (size[name], name))
+    return [frozenset(ordered[i::count]) for i in range(count) if ordered[i::count]]
+
+
+def pools(tables: Sequence[Table]) -> dict[tuple[str, str, str], Pool]:
+    """The pools of some tables, by group."""
     groups: dict[tuple[str, str, str], list[Table]] = {}
     for table in tables:
         groups.setdefault(table.group, []).append(table)
-    return {
-        group: Pool(members, [table for table in support if table.group == group]) for group, members in groups.items()
-    }
+    return {group: Pool(members) for group, members in groups.items()}
 
 
 def is_fittable(row: Measurement) -> bool:
@@ -233,29 +241,45 @@ def calibrate_all(
     support: Sequence[Table] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Profile]:
-    """Fit a profile for each configuration with at least ``fewest`` networks, pooling those of a kind.
+    """Fit a profile for each configuration with at least ``fewest`` networks.
 
-    Tables of ``support`` shape the priors too, unless the measurements hold the same configuration.
+    Where ``support`` holds other configurations of the kind, what they share is taken over and each configuration adapts
+    to it; else the configurations of a kind are fitted together.
     """
     tables = gather(measurements)
     enough = [table for table in tables if len(set(table.networks)) >= fewest]
     if tables and not enough:
         most = max(len(set(table.networks)) for table in tables)
         raise CannotCalibrate(f"a profile needs at least {fewest} measured networks, there are {most}; measure more")
-    fitted = []
     own = {table.id for table in tables}
-    for group, pool in pools(enough, [table for table in support if table.id not in own]).items():
-        strength = pool.strength()
-        for table in pool.tables:
-            progress(table.id)
-            fitted.append(_profile(pool, table, strength, group[1]))
-    return fitted
+    others = pools([table for table in support if table.id not in own])
+    return [
+        profile
+        for group, pool in pools(enough).items()
+        for profile in _profiles(others.get(group, pool), pool.tables, is_support=group in others, progress=progress)
+    ]
 
 
-def _profile(pool: Pool, table: Table, strength: float, processor: str) -> Profile:
+def _profiles(
+    pool: Pool, tables: Sequence[Table], *, is_support: bool, progress: Callable[[str], None]
+) -> Iterator[Profile]:
+    errors = pool.held_out()
+    for table in tables:
+        if is_support:
+            parts = parts_of(table.networks, dict(zip(table.networks, table.macs, strict=True)))
+            errors[table.id] = [error for part in parts for error in pool.errors(table, part)]
+    widths = margins(errors)
+    note = f"adapted from {len(pool.tables)} configurations of its kind" if is_support else ""
+    for table in tables:
+        progress(table.id)
+        costs = pool.costs(table)
+        assert costs is not None
+        yield _profile(table, costs, errors[table.id], widths[table.id], note)
+
+
+def _profile(table: Table, costs: Array, held_out: Sequence[float], widths: Sequence[float], note: str) -> Profile:
     first = table.rows[0]
-    coefficients = pool.fit(table, strength)
-    residuals = np.array(pool.held_out(table, strength))
+    residuals = np.array(held_out)
     errors = np.abs(np.expm1(residuals))
     powers = [row.power_w for row in table.rows if row.power_w is not None]
     return Profile(
@@ -263,14 +287,15 @@ def _profile(pool: Pool, table: Table, strength: float, processor: str) -> Profi
         runtime=first.runtime,
         precision=first.precision,
         variant=first.variant,
-        device_kind=processor,
-        seconds_per_unit=dict(zip(NAMES, (float(f"{value:.6g}") for value in coefficients), strict=True)),
+        device_kind=table.group[1],
+        seconds_per_unit=dict(zip(NAMES, (float(f"{value:.6g}") for value in costs), strict=True)),
         domain={name: Range(low=column.min(), high=column.max()) for name, column in zip(NAMES, table.work.T, strict=True)},
         held_out=HeldOut(
             mape=float(f"{errors.mean():.4g}"),
             median_ape=float(f"{np.median(errors):.4g}"),
             within_10=float(f"{(errors <= 0.1).mean():.4g}"),
-            residuals=tuple(float(f"{residual:.5g}") for residual in sorted(residuals)),
+            residuals=tuple(float(f"{residual:.4g}") for residual in sorted(residuals)),
+            margins=tuple(float(f"{width:.4g}") for width in widths),
         ),
         provenance=Provenance(
             networks=tuple(dict.fromkeys(table.networks)),
@@ -281,7 +306,7 @@ def _profile(pool: Pool, table: Table, strength: float, processor: str) -> Profi
         ),
         power_w=float(np.median(powers)) if powers else None,
         power_scope=next((row.energy_scope for row in table.rows if row.power_w is not None), None),
-        note=f"drawn towards the costs of {len(pool.support)} configurations of its kind" if pool.support else "",
+        note=note,
     )
 
 

@@ -6,7 +6,7 @@ A feature is a sum over the kernels of some kinds of an amount of work, symbolic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from costmodel.dims import Dim, Extent, floor_divide, product, total
@@ -38,125 +38,195 @@ NORMS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A kernel with what the features ask of it. ``depth`` and ``filters``: channels of a convolution's filter, and
-    how many filters each group has.
+    """One kernel as the features see it; what it does in one run, in counts that may be open.
+
+    ``depth`` and ``filters``: channels of a convolution's filter, and how many filters each group has. ``rows``: of a
+    product with a stored matrix, how many rows use it. ``times``: how many such kernels the network has.
     """
 
     kind: str
-    kernel: Kernel
+    op: str
+    macs: Extent = 0
+    other_flops: Extent = 0
+    read_bytes: Extent = 0
+    write_bytes: Extent = 0
+    weight_bytes: Extent = 0
     depth: Extent = 1
     filters: Extent = 1
+    rows: Extent = 1
+    times: int = 1
+    name: str = ""
+    layers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One column: the kinds of kernel that it sums over, and the amount of work of each.
 
-    ``relative_cost`` is the order of magnitude of a unit's time, in times of one multiply-add of a dense convolution. It
-    only settles what measurements leave open.
+    ``relative_cost`` is the order of magnitude of a unit's time on a CPU and on a GPU, in times of one multiply-add of a
+    dense convolution there. It only settles what measurements leave open.
     """
 
     name: str
     unit: str
     bound: str
-    relative_cost: float
+    relative_cost: tuple[float, float]
     kinds: frozenset[str]
     amount: Callable[[Work], Extent]
 
+    def of(self, work: Work) -> Extent:
+        """The amount of all kernels that this work stands for."""
+        return self.amount(work) * work.times if work.kind in self.kinds else 0
+
 
 def _feature(
-    name: str, unit: str, bound: str, relative_cost: float, kinds: str, amount: Callable[[Work], Extent]
+    name: str, unit: str, bound: str, relative_cost: tuple[float, float], kinds: str, amount: Callable[[Work], Extent]
 ) -> Feature:
     return Feature(name, unit, bound, relative_cost, frozenset(kinds.split()), amount)
 
 
 def _macs(work: Work) -> Extent:
-    return work.kernel.macs
+    return work.macs
 
 
 def _macs_per_depth(work: Work) -> Extent:
-    return floor_divide(work.kernel.macs, work.depth)
+    return floor_divide(work.macs, work.depth)
 
 
 def _macs_per_filter(work: Work) -> Extent:
-    return floor_divide(work.kernel.macs, work.filters)
+    return floor_divide(work.macs, work.filters)
+
+
+def _macs_of_further_rows(work: Work) -> Extent:
+    return work.macs - floor_divide(work.macs, work.rows)
 
 
 def _weight_bytes(work: Work) -> Extent:
-    return work.kernel.weight_bytes
+    return work.weight_bytes
+
+
+def _read_bytes(work: Work) -> Extent:
+    return work.read_bytes
+
+
+def _write_bytes(work: Work) -> Extent:
+    return work.write_bytes
 
 
 def _moved_bytes(work: Work) -> Extent:
-    return work.kernel.read_bytes + work.kernel.write_bytes
+    return work.read_bytes + work.write_bytes
 
 
 def _other_flops(work: Work) -> Extent:
-    return work.kernel.other_flops
+    return work.other_flops
 
 
 def _one(_: Work) -> Extent:
     return 1
 
 
-CONVOLUTIONS = "pointwise conv3x3 conv depthwise grouped"
-DENSE = "pointwise conv3x3 conv grouped"
-ALL = f"{CONVOLUTIONS} linear matmul recurrent pool norm copy elementwise"
+CONVOLUTIONS = "pointwise conv3x3 conv grouped depthwise"
+UNTRANSFORMED = "pointwise conv grouped"
+STORED = "linear recurrent"
+OTHERS = "pool norm copy elementwise"
+ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
 
-# Relative costs: Winograd's F(4x4, 3x3) needs 2.25 to 4 times fewer products (Lavin & Gray 2016), less its transforms; a
-# depthwise filter reuses each input 9 times instead of hundreds; cores of phones and boards move 1 byte in about the time
-# of 1 to 4 multiply-adds; starting a kernel takes microseconds at some 10 G multiply-adds a second. Few channels leave
-# lanes idle: time per multiply-add grows as 1 + a / depth + b / filters, so macs / depth and macs / filters are linear
-# terms of it (the second is also the volume that im2col lays out).
+# Relative costs: Winograd's F(4x4, 3x3) needs 2.25 to 4 times fewer products (Lavin & Gray 2016), but transforms what it
+# reads and writes; a depthwise filter reuses each input 9 times instead of hundreds; cores of phones and boards move 1 byte
+# in about the time of 1 to 4 multiply-adds, graphics processors in that of 5 to 50; starting a kernel takes microseconds.
+# Few channels leave lanes idle: time per multiply-add grows as 1 + a / depth + b / filters, so macs / depth and
+# macs / filters are linear terms of it (the second is also the volume that im2col lays out). A product with one row reads
+# each weight for one multiply-add, so it costs what its weights take to stream; further rows find them loaded.
 FEATURES: tuple[Feature, ...] = (
-    _feature("pointwise_macs", "MAC", "compute", 1.0, "pointwise", _macs),
-    _feature("conv3x3_macs", "MAC", "compute", 0.6, "conv3x3", _macs),
-    _feature("conv_macs", "MAC", "compute", 1.0, "conv", _macs),
-    _feature("depthwise_macs", "MAC", "compute", 3.0, "depthwise", _macs),
-    _feature("grouped_macs", "MAC", "compute", 1.6, "grouped", _macs),
-    _feature("matmul_macs", "MAC", "compute", 1.0, "matmul linear recurrent", _macs),
-    _feature("macs_per_depth", "MAC", "compute", 4.0, DENSE, _macs_per_depth),
-    _feature("macs_per_filter", "MAC", "compute", 4.0, DENSE, _macs_per_filter),
-    _feature("linear_weight_bytes", "B", "memory", 1.0, "linear recurrent", _weight_bytes),
-    _feature("conv_bytes", "B", "memory", 1.0, CONVOLUTIONS, _moved_bytes),
-    _feature("elementwise_bytes", "B", "memory", 1.0, "elementwise norm", _moved_bytes),
-    _feature("copy_bytes", "B", "memory", 1.0, "copy", _moved_bytes),
-    _feature("pool_bytes", "B", "memory", 1.0, "pool", _moved_bytes),
-    _feature("vector_flops", "FLOP", "compute", 1.0, "pool norm elementwise", _other_flops),
-    _feature("kernels", "kernel", "launch", 3e4, ALL, _one),
+    _feature("pointwise_macs", "MAC", "compute", (1.0, 1.0), "pointwise", _macs),
+    _feature("conv3x3_macs", "MAC", "compute", (0.4, 0.6), "conv3x3", _macs),
+    _feature("conv_macs", "MAC", "compute", (1.0, 1.0), "conv", _macs),
+    _feature("depthwise_macs", "MAC", "compute", (2.0, 4.0), "depthwise", _macs),
+    _feature("grouped_macs", "MAC", "compute", (1.5, 2.0), "grouped", _macs),
+    _feature("gemm_macs", "MAC", "compute", (1.5, 1.0), "linear", _macs_of_further_rows),
+    _feature("matmul_macs", "MAC", "compute", (2.0, 1.5), "matmul recurrent", _macs),
+    _feature("macs_per_depth", "MAC", "compute", (3.0, 20.0), UNTRANSFORMED, _macs_per_depth),
+    _feature("conv3x3_macs_per_depth", "MAC", "compute", (3.0, 20.0), "conv3x3", _macs_per_depth),
+    _feature("macs_per_filter", "MAC", "compute", (3.0, 20.0), UNTRANSFORMED, _macs_per_filter),
+    _feature("conv_bytes", "B", "memory", (1.0, 5.0), UNTRANSFORMED, _moved_bytes),
+    _feature("conv3x3_read_bytes", "B", "memory", (2.0, 5.0), "conv3x3", _read_bytes),
+    _feature("conv3x3_write_bytes", "B", "memory", (2.0, 5.0), "conv3x3", _write_bytes),
+    _feature("depthwise_bytes", "B", "memory", (1.0, 8.0), "depthwise", _moved_bytes),
+    _feature("conv_weight_bytes", "B", "memory", (0.5, 2.0), CONVOLUTIONS, _weight_bytes),
+    _feature("linear_weight_bytes", "B", "memory", (1.0, 5.0), STORED, _weight_bytes),
+    _feature("product_bytes", "B", "memory", (1.0, 5.0), f"{STORED} matmul", _moved_bytes),
+    _feature("elementwise_bytes", "B", "memory", (1.0, 5.0), "elementwise norm pool", _moved_bytes),
+    _feature("copy_bytes", "B", "memory", (1.0, 5.0), "copy", _moved_bytes),
+    _feature("pool_flops", "FLOP", "compute", (1.0, 2.0), "pool", _other_flops),
+    _feature("norm_flops", "FLOP", "compute", (1.0, 2.0), "norm", _other_flops),
+    _feature("elementwise_flops", "FLOP", "compute", (1.0, 2.0), "elementwise", _other_flops),
+    _feature("product_kernels", "kernel", "launch", (2e4, 1e6), f"{CONVOLUTIONS} {STORED}", _one),
+    _feature("other_kernels", "kernel", "launch", (1e4, 5e5), f"matmul {OTHERS}", _one),
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
-RELATIVE_COSTS: tuple[float, ...] = tuple(feature.relative_cost for feature in FEATURES)
+
+
+def relative_costs(processor: str) -> tuple[float, ...]:
+    """The relative cost of every feature on a kind of processor: ``cpu`` or ``gpu``.
+
+    >>> dict(zip(NAMES, relative_costs("gpu")))["pointwise_macs"]
+    1.0
+    """
+    return tuple(feature.relative_cost[processor == "gpu"] for feature in FEATURES)
 
 
 def work_of(network: Network, kernel: Kernel) -> Work:
     """A kernel with its kind: by its anchor's op and, for a convolution, by its filter."""
+    kind, shape = _kind(network, kernel)
+    return Work(
+        kind=kind,
+        op=kernel.op,
+        macs=kernel.macs,
+        other_flops=kernel.other_flops,
+        read_bytes=kernel.read_bytes,
+        write_bytes=kernel.write_bytes,
+        weight_bytes=kernel.weight_bytes,
+        name=kernel.name,
+        layers=tuple(layer.name for layer in kernel.layers),
+        **shape,
+    )
+
+
+def _kind(network: Network, kernel: Kernel) -> tuple[str, Mapping[str, Extent]]:
+    """The kind, and what of the kernel's shape matters for it."""
     op = kernel.op
     if op in CONV_OPS:
         return _convolution(network, kernel)
     if op in ("LSTM", "GRU", "RNN"):
-        return Work("recurrent", kernel)
+        return "recurrent", {}
     if kernel.macs != 0:
-        return Work("linear" if kernel.weight_bytes != 0 else "matmul", kernel)
+        return ("linear", {"rows": _rows(network, kernel)}) if kernel.weight_bytes != 0 else ("matmul", {})
     if op in POOLS:
-        return Work("pool", kernel)
+        return "pool", {}
     if op in NORMS:
-        return Work("norm", kernel)
-    return Work("copy" if op in COPIES else "elementwise", kernel)
+        return "norm", {}
+    return "copy" if op in COPIES else "elementwise", {}
 
 
-def _convolution(network: Network, kernel: Kernel) -> Work:
+def _rows(network: Network, kernel: Kernel) -> Extent:
+    """How many rows a product with a stored matrix gives."""
+    y = network.tensors[kernel.anchor.outputs[0]]
+    return product(y.dims[:-1]) if y.is_known else 1
+
+
+def _convolution(network: Network, kernel: Kernel) -> tuple[str, Mapping[str, Extent]]:
     layer = kernel.anchor
     stored = max((network.tensors[name] for name in layer.inputs[1:] if name), key=_rank)
     group = layer.attributes.get("group", 1)
-    groups = group if isinstance(group, int) else 1
+    groups = group if isinstance(group, (int, Dim)) else 1
     outer, inner, *window = stored.dims
     share = floor_divide(outer, groups)
     depth, filters = (share, inner) if layer.op == "ConvTranspose" else (inner, share)
     is_thin = groups != 1 and (depth == 1 or filters == 1)  # no channel or no filter that shares what is loaded
-    return Work("depthwise" if is_thin else _conv_kind(layer, groups, window), kernel, depth=depth, filters=filters)
+    return "depthwise" if is_thin else _conv_kind(layer, groups, window), {"depth": depth, "filters": filters}
 
 
-def _conv_kind(layer: Layer, groups: int, window: list[Extent]) -> str:
+def _conv_kind(layer: Layer, groups: Extent, window: list[Extent]) -> str:
     if groups != 1:
         return "grouped"
     if product(window) == 1:
@@ -174,20 +244,18 @@ def works(network: Network, runtime: str) -> tuple[Work, ...]:
     return tuple(work_of(network, kernel) for kernel in fuse(network, runtime))
 
 
-def amounts(parts: tuple[Work, ...]) -> dict[str, Extent]:
+def amounts(parts: Iterable[Work]) -> dict[str, Extent]:
     """The value of every feature over some kernels, in the table's order.
 
     >>> from costmodel.build import Builder
     >>> b = Builder("tiny")
     >>> y = b.relu(b.conv(b.input("x", (1, 3, "H", 8)), 8, kernel=3, padding=1))
     >>> found = amounts(works(b.finish(y), "ncnn"))
-    >>> found["conv3x3_macs"], found["kernels"]
+    >>> found["conv3x3_macs"], found["product_kernels"]
     (Dim('1728*H'), 1)
     """
-    return {
-        feature.name: total(feature.amount(part) for part in parts if part.kind in feature.kinds)
-        for feature in FEATURES
-    }
+    kept = tuple(parts)
+    return {feature.name: total(feature.of(part) for part in kept) for feature in FEATURES}
 
 
 def feature_extents(network: Network, runtime: str) -> Mapping[str, Dim]:

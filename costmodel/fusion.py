@@ -41,10 +41,13 @@ NCNN = (
     Pattern(PRODUCTS, (BIAS, CLAMPS)),
     Pattern(frozenset({"Sigmoid"}), (frozenset({"Mul"}),), gated=True),
 )
+# x * clip(x + 3, 0, 6) / 6, as exporters write a hard swish or sigmoid: converters and runtimes put it together again
+HARD = Pattern(frozenset({"Add"}), (frozenset({"Clip"}), frozenset({"Mul"}), frozenset({"Div"})), gated=True)
 GENERIC = (
     Pattern(CONVOLUTIONS, (NORMALIZATION, BIAS, ACTIVATIONS)),
     Pattern(PRODUCTS, (BIAS, ACTIVATIONS)),
     Pattern(frozenset({"Sigmoid", "HardSigmoid"}), (frozenset({"Mul"}),), gated=True),
+    HARD,
 )
 EAGER: tuple[Pattern, ...] = ()
 

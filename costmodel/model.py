@@ -1,108 +1,224 @@
-"""The regressor: a non-negative linear model fitted for relative error, shrunk towards a prior.
+"""The regressor: what many devices take for each unit of work, fitted together.
 
-Time is a sum over kernels of work divided by speed, so every coefficient is a time per unit of work and cannot be
-negative. A relative error of 10 % should weigh the same for a network of 5 ms and for one of 5 s, so each equation is
-divided by its measured time (RESEARCH: "what to avoid is plain least squares in ms").
+Time is a sum over kernels of work divided by speed, so every coefficient is a time per unit of work and is positive. On
+device d, feature f costs::
+
+    cost[d, f] = exp(speed[d] + common[f] + own[d, f])
+
+``common`` is what all devices of a kind share, drawn towards orders of magnitude; ``own`` is how a device departs from it,
+drawn towards 0. So a cost that few of a device's networks tell comes from the other devices, and with a handful of measured
+networks most do. The fit is the mode of the posterior under these two normal priors and a Huber loss of the error in log
+time, where 10 % weigh the same for a network of 5 ms and for one of 5 s.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import nnls
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_array, check_is_fitted, check_non_negative, check_X_y
+from scipy.optimize import minimize, nnls
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_array, check_consistent_length, check_is_fitted, column_or_1d
 
 Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+UNSEEN = 1e-30  # of work: keeps the logarithm of a time finite where a network has none of what is costed
 
 
-def fit_relative(
-    work: Array, times: Array, prior: Array | None = None, *, strength: float = 0.1, huber: float = 0.3, rounds: int = 4
-) -> Array:
-    """The non-negative coefficients of least relative error; see NonNegativeRegression for the arguments."""
+def fit_relative(work: Array, times: Array, *, huber: float = 0.3, rounds: int = 4) -> Array:
+    """The non-negative coefficients of least relative error, for one device alone: the plain baseline.
+
+    Relative residuals beyond ``huber`` count linearly, by as many ``rounds`` of reweighting.
+
+    >>> X = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]])
+    >>> fit_relative(X, X @ [3.0, 0.5]).round(6)
+    array([3. , 0.5])
+    """
     rows = work / times[:, None]
     scale = rows.max(axis=0)
     scale[scale <= 0] = 1.0
     rows = rows / scale
-    pull, target = _pull(rows, prior * scale, strength) if prior is not None and strength > 0 else (rows[:0], times[:0])
     weights = np.ones(len(rows))
     coefficients = np.zeros(rows.shape[1])
     for _ in range(max(1, rounds)):
-        left = np.vstack([rows * weights[:, None], pull])
-        coefficients = nnls(left, np.concatenate([weights, target]), maxiter=10 * left.shape[1] + 100)[0]
+        coefficients = nnls(rows * weights[:, None], weights, maxiter=10 * rows.shape[1] + 100)[0]
         weights = np.sqrt(np.minimum(1.0, huber / np.maximum(np.abs(rows @ coefficients - 1.0), 1e-12)))
     result: Array = coefficients / scale
     return result
 
 
-def _pull(rows: Array, prior: Array, strength: float) -> tuple[Array, Array]:
-    """One equation a coefficient, ``strength * coef / (factor * prior) = strength``, or ``= 0`` where the prior is 0.
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Measured rows, those of a device together."""
 
-    The factor is the device's speed: it makes the median relative prediction of the prior 1.
-    """
-    prior = prior / max(float(np.median(rows @ prior)), 1e-300)
-    known = prior > 0
-    return np.diag(np.where(known, strength / np.where(known, prior, 1.0), strength)), np.where(known, strength, 0.0)
+    work: Array
+    log_times: Array
+    device: Index
+
+    @cached_property
+    def starts(self) -> Index:
+        """Where each device's rows start."""
+        return np.flatnonzero(np.diff(self.device, prepend=-1))
+
+    def errors(self, costs: Array) -> tuple[Array, Array]:
+        """log(predicted / measured) of every row, and the predicted times."""
+        predicted = np.einsum("rf,rf->r", costs[self.device], self.work) + UNSEEN
+        return np.log(predicted) - self.log_times, predicted
+
+    def gradient(self, slope: Array, predicted: Array, costs: Array) -> Array:
+        """Of a sum over rows in the logarithm of each device's costs, from its slope in each row's log error."""
+        summed: Array = np.add.reduceat(self.work * (slope / predicted)[:, None], self.starts) * costs
+        return summed
 
 
-class NonNegativeRegression(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """``y = X @ coef_`` with ``coef_ >= 0``, least relative squares.
+class PooledCosts(BaseEstimator):  # type: ignore[misc]
+    """Costs of units of work on devices of a kind, fitted together.
 
     Parameters
     ----------
-    prior : array of shape (n_features,), optional
-        Coefficients that the fit is drawn towards, up to one common factor (the device's speed), which is fitted.
-    strength : float
-        Weight of the prior: one equation ``coef / (factor * prior) = 1`` of this weight for each feature.
+    prior : array of shape (n_features,)
+        Orders of magnitude of the costs, up to a common factor.
+    spread : float
+        Standard deviation of ``common`` about the logarithm of the prior.
+    own_spread : float
+        Standard deviation of a device's own departure from what is common.
+    noise : float
+        Error in log time that one standard deviation of either prior weighs as much as.
     huber : float
-        Relative residuals beyond this count linearly; infinity for plain least squares.
-    rounds : int
-        Reweighted least-squares rounds for the Huber loss.
+        Errors in log time beyond this count linearly.
+    max_iter : int
+        Iterations of L-BFGS (Liu and Nocedal 1989).
 
-    >>> X = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]])
-    >>> NonNegativeRegression().fit(X, X @ [3.0, 0.5]).coef_.round(6)
-    array([3. , 0.5])
+    Attributes
+    ----------
+    common_ : array of shape (n_features,), log_speed_ : array of shape (n_devices,),
+    own_ : array of shape (n_devices, n_features)
+
+    >>> work, devices = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]] * 2), [0, 0, 0, 1, 1, 1]
+    >>> times = work @ [3.0, 0.5] * [1, 1, 1, 10, 10, 10]
+    >>> pooled = PooledCosts([1.0, 1.0]).fit(work, times, devices)
+    >>> pooled.predict(work[:3], [1, 1, 1]).round(1)
+    array([30., 10., 40.])
 
     """
 
     def __init__(
-        self, prior: ArrayLike | None = None, *, strength: float = 0.1, huber: float = 0.3, rounds: int = 4
+        self,
+        prior: ArrayLike,
+        *,
+        spread: float = 1.0,
+        own_spread: float = 1.0,
+        noise: float = 0.03,
+        huber: float = 0.15,
+        max_iter: int = 300,
     ) -> None:
         self.prior = prior
-        self.strength = strength
+        self.spread = spread
+        self.own_spread = own_spread
+        self.noise = noise
         self.huber = huber
-        self.rounds = rounds
+        self.max_iter = max_iter
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> NonNegativeRegression:  # noqa: N803
-        """Fit on rows of work and their measured times, all positive."""
-        features, times = check_X_y(X, y, dtype=np.float64, y_numeric=True)
-        check_non_negative(features, "NonNegativeRegression (work)")
-        if np.any(times <= 0):
-            raise ValueError(f"times must be positive, the least is {times.min():g}")
-        prior = None if self.prior is None else np.asarray(self.prior, dtype=np.float64)
-        self.coef_: Array = fit_relative(
-            features, times, prior, strength=self.strength, huber=self.huber, rounds=self.rounds
-        )
-        self.n_features_in_ = features.shape[1]
+    def fit(self, X: ArrayLike, y: ArrayLike, devices: ArrayLike, *, start: PooledCosts | None = None) -> PooledCosts:  # noqa: N803
+        """Fit on rows of work and their times, each on the device of this number (0, 1, ...).
+
+        ``start``: a fit of the same devices from which to set out, which saves iterations. Raises ValueError for times
+        that are not positive, negative work, and a device without rows.
+        """
+        rows = _checked(X, y, devices)
+        prior = np.log(np.asarray(self.prior, dtype=np.float64))
+        count = len(rows.starts)
+        common, log_speed, own = prior, _log_speeds(rows, prior), np.zeros((count, len(prior)))
+        if start is not None:
+            check_is_fitted(start)
+            common, log_speed, own = start.common_, start.log_speed_, start.own_
+
+        def objective(flat: Array) -> tuple[float, Array]:
+            common, log_speed, own = _unpacked(flat, count)
+            loss, slope = self._loss(rows, np.exp(log_speed[:, None] + common + own))
+            departure = (common - prior) / self.spread
+            loss += 0.5 * float(departure @ departure) + 0.5 * float(np.sum((own / self.own_spread) ** 2))
+            gradients = (slope.sum(axis=0) + departure / self.spread, slope.sum(axis=1), slope + own / self.own_spread**2)
+            return loss, np.concatenate([part.ravel() for part in gradients])
+
+        found = _least(objective, np.concatenate([common, log_speed, own.ravel()]), self.max_iter)
+        self.common_, self.log_speed_, self.own_ = _unpacked(found, count)
+        self.n_features_in_ = len(prior)
         return self
 
-    def predict(self, X: ArrayLike) -> Array:  # noqa: N803
-        """Times for rows of work."""
+    def adapt(self, X: ArrayLike, y: ArrayLike) -> Array:  # noqa: N803
+        """The costs of a new device of the kind, from its rows; what is common stays as it was fitted."""
         check_is_fitted(self)
-        features = check_array(X, dtype=np.float64)
-        if features.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {features.shape[1]} features, but NonNegativeRegression is expecting {self.n_features_in_} features "
-                "as input"
-            )
-        predicted: Array = features @ self.coef_
+        rows = _checked(X, y, np.zeros(len(np.asarray(y)), dtype=np.intp))
+
+        def objective(flat: Array) -> tuple[float, Array]:
+            speed, own = flat[0], flat[1:]
+            loss, slope = self._loss(rows, np.exp(speed + self.common_ + own)[None, :])
+            loss += 0.5 * float(np.sum((own / self.own_spread) ** 2))
+            return loss, np.concatenate([[slope.sum()], slope[0] + own / self.own_spread**2])
+
+        found = _least(objective, np.concatenate([_log_speeds(rows, self.common_), 0 * self.common_]), self.max_iter)
+        costs: Array = np.exp(found[0] + self.common_ + found[1:])
+        return costs
+
+    @property
+    def coef_(self) -> Array:
+        """The costs, of shape (n_devices, n_features)."""
+        costs: Array = np.exp(self.log_speed_[:, None] + self.common_ + self.own_)
+        return costs
+
+    def predict(self, X: ArrayLike, devices: ArrayLike) -> Array:  # noqa: N803
+        """Times for rows of work, each on the device of this number."""
+        check_is_fitted(self)
+        work = check_array(X, dtype=np.float64)
+        if work.shape[1] != self.n_features_in_:
+            raise ValueError(f"X has {work.shape[1]} features, but PooledCosts is expecting {self.n_features_in_} features as input")
+        predicted: Array = np.einsum("rf,rf->r", self.coef_[np.asarray(devices, dtype=np.intp)], work)
         return predicted
 
-    def __sklearn_tags__(self) -> Any:
-        """What scikit-learn may feed it: work and times are never negative."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.positive_only = True
-        tags.target_tags.positive_only = True
-        return tags
+    def _loss(self, rows: _Rows, costs: Array) -> tuple[float, Array]:
+        """The Huber loss in units of the noise, and its slope in the logarithm of each cost."""
+        errors, predicted = rows.errors(costs)
+        size = np.abs(errors)
+        loss = np.where(size <= self.huber, 0.5 * errors**2, self.huber * (size - 0.5 * self.huber))
+        slope = np.clip(errors, -self.huber, self.huber)
+        weight = 1.0 / self.noise**2
+        return weight * float(loss.sum()), rows.gradient(weight * slope, predicted, costs)
+
+
+def _checked(X: ArrayLike, y: ArrayLike, devices: ArrayLike) -> _Rows:  # noqa: N803
+    work = check_array(X, dtype=np.float64)
+    times = column_or_1d(np.asarray(y, dtype=np.float64))
+    numbers = column_or_1d(np.asarray(devices)).astype(np.intp)
+    check_consistent_length(work, times, numbers)
+    if np.any(work < 0):
+        raise ValueError(f"work must not be negative, the least is {work.min():g}")
+    if np.any(times <= 0):
+        raise ValueError(f"times must be positive, the least is {times.min():g}")
+    if set(numbers.tolist()) != set(range(int(numbers.max()) + 1)):
+        raise ValueError("devices must be numbered 0, 1, ... with a row for each")
+    order = np.argsort(numbers, kind="stable")
+    return _Rows(work[order], np.log(times[order]), numbers[order])
+
+
+def _log_speeds(rows: _Rows, log_costs: Array) -> Array:
+    """Each device's median log time on the scale of these costs."""
+    expected = np.log(rows.work @ np.exp(log_costs) + UNSEEN)
+    parts = np.split(rows.log_times - expected, rows.starts[1:])
+    return np.array([np.median(part) for part in parts])
+
+
+def _unpacked(flat: Array, devices: int) -> tuple[Array, Array, Array]:
+    features = (len(flat) - devices) // (devices + 1)
+    common, speed, own = np.split(flat, [features, features + devices])
+    return common, speed, own.reshape(devices, features)
+
+
+def _least(objective: Any, start: Array, iterations: int) -> Array:
+    options = {"maxiter": iterations, "maxfun": 2 * iterations, "maxcor": 20}
+    found: Array = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
+    return found

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.dims import value_at
-from costmodel.errors import CostModelError, InvalidChoice, InvalidProfile, UnknownProfile, UnsupportedOp, nearest
+from costmodel.errors import CostModelError, InvalidProfile, UnknownProfile, UnsupportedOp, nearest
 from costmodel.features import FEATURES, NAMES, Work, amounts, feature_extents, works
 from costmodel.graph import Network
+from costmodel.intervals import conformal_radius
 from costmodel.liveness import memory
 from costmodel.schema.data import data_folder
 from costmodel.schema.device import load_devices
@@ -224,10 +225,10 @@ def _kernel_times(timed: Sequence[tuple[Work, Mapping[str, float]]]) -> tuple[Ke
     whole = sum(sum(seconds.values()) for _, seconds in timed)
     return tuple(
         KernelTime(
-            name=work.kernel.name,
-            op=work.kernel.op,
+            name=work.name,
+            op=work.op,
             kind=work.kind,
-            layers=tuple(layer.name for layer in work.kernel.layers),
+            layers=work.layers,
             time_s=sum(seconds.values()),
             share=sum(seconds.values()) / whole if whole else 0.0,
             bound=_largest([seconds]),
@@ -245,30 +246,8 @@ def _largest(parts: Iterable[Mapping[str, float]]) -> str:
     return max(sums, key=lambda bound: sums[bound], default="launch")
 
 
-def conformal_radius(scores: Sequence[float], level: float) -> tuple[float, float]:
-    """The radius that covers a new score with probability ``level``, and the level that so few scores support.
-
-    Split conformal prediction (Vovk et al. 2005; Lei et al. 2018): the ceil((n + 1) * level)-th smallest of n scores;
-    where that is beyond n, the largest, at level n / (n + 1).
-
-    >>> conformal_radius([0.3, 0.1, 0.2], 0.5), conformal_radius([0.3, 0.1, 0.2], 0.9)
-    ((0.2, 0.5), (0.3, 0.75))
-
-    Raises InvalidChoice for a level that is not between 0 and 1.
-    """
-    if not 0 < level < 1:
-        raise InvalidChoice(f"the level {level:g} of an interval must lie between 0 and 1, as 0.9 does")
-    ordered = sorted(scores)
-    if not ordered:
-        return math.inf, 0.0
-    rank = math.ceil((len(ordered) + 1) * level - 1e-9)
-    if rank > len(ordered):
-        return ordered[-1], len(ordered) / (len(ordered) + 1)
-    return ordered[rank - 1], level
-
-
 def _estimate(value: float, profile: Profile, level: float, stretch: float) -> Estimate:
-    radius, supported = conformal_radius([abs(residual) for residual in profile.held_out.residuals], level)
+    radius, supported = conformal_radius(profile.held_out.margins, level)
     spread = math.exp(min(radius * stretch, 50.0))
     return Estimate(value, value / spread, value * spread, supported)
 

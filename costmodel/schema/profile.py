@@ -30,7 +30,10 @@ class Range(BaseModel):
 
 
 class HeldOut(BaseModel):
-    """Error on networks that the fit had not seen, as fractions; ``residuals`` are log(predicted / measured)."""
+    """Error on networks that the fit had not seen, as fractions; ``residuals`` are log(predicted / measured).
+
+    ``margins`` are half-widths of intervals in log time: n of them, the i-th covers i / (n + 1) of what is predicted.
+    """
 
     model_config = STRICT
 
@@ -38,6 +41,7 @@ class HeldOut(BaseModel):
     median_ape: float = Field(ge=0)
     within_10: float = Field(ge=0, le=1)
     residuals: tuple[float, ...]
+    margins: tuple[float, ...]
 
 
 class Provenance(BaseModel):
