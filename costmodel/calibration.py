@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 FEWEST = 5
 FOLDS = 5
-OWN_SPREAD = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +57,21 @@ class Table:
         processor = "gpu" if first.variant.startswith("vulkan") else "cpu"
         return first.runtime, processor, "int" if first.precision.startswith("int") else "float"
 
+    def kept(self, hidden: frozenset[str]) -> NDArray[np.bool_]:
+        """Which rows are of other networks than the hidden ones."""
+        return np.array([name not in hidden for name in self.networks], dtype=bool)
+
     def without(self, hidden: frozenset[str]) -> tuple[Array, Array]:
-        """The rows of all networks but the hidden ones."""
-        kept = np.array([name not in hidden for name in self.networks], dtype=bool)
+        """Work and times of all networks but the hidden ones."""
+        kept = self.kept(hidden)
         return self.work[kept], self.times[kept]
+
+    def of(self, networks: Set[str]) -> Table:
+        """The table with some networks only."""
+        kept = np.array([name in networks for name in self.networks], dtype=bool)
+        rows = tuple(row for row, is_kept in zip(self.rows, kept, strict=True) if is_kept)
+        names = tuple(row.network for row in rows)
+        return Table(rows, names, self.work[kept], self.macs[kept], self.times[kept])
 
     def rows_of(self, network: str) -> list[int]:
         return [i for i, name in enumerate(self.networks) if name == network]
@@ -120,12 +130,16 @@ def work_of(runtime: str, network: str, sizes: tuple[tuple[str, int], ...]) -> t
 
 
 class Pool:
-    """Configurations of a kind, whose costs are fitted together; what a caller hides has no part in a fit."""
+    """Configurations of a kind, whose costs are fitted together; what a caller hides has no part in a fit.
 
-    def __init__(self, tables: Sequence[Table], *, own_spread: float = OWN_SPREAD) -> None:
+    Networks of one ``label``, such as their family, are hidden together where errors on unseen ones are asked for.
+    """
+
+    def __init__(self, tables: Sequence[Table], label: Callable[[str], str] = str) -> None:
         self.tables = tuple(tables)
-        self.own_spread = own_spread
-        self.networks = tuple(dict.fromkeys(name for table in tables for name in table.networks))
+        self.label = label
+        self.sizes = {name: table.macs[i] for table in tables for i, name in enumerate(table.networks)}
+        self.networks = tuple(self.sizes)
         self._fits: dict[frozenset[str], PooledCosts] = {}
 
     @property
@@ -136,7 +150,7 @@ class Pool:
         """The costs of all configurations without the hidden networks; those of one that has no other are what is common."""
         if hidden not in self._fits:
             work, times, device = self._rows(hidden)
-            model = PooledCosts(relative_costs(self.processor), own_spread=self.own_spread)
+            model = PooledCosts(relative_costs(self.processor))
             start = self._fits.get(frozenset()) if len(set(device.tolist())) == len(self.tables) else None
             self._fits[hidden] = model.fit(work, times, device, start=start)
         return self._fits[hidden]
@@ -159,9 +173,13 @@ class Pool:
         return np.concatenate([work for work, _ in parts]), np.concatenate([times for _, times in parts]), device
 
     def folds(self, hidden: frozenset[str] = frozenset()) -> list[frozenset[str]]:
-        """The networks but the hidden ones, in parts of equal size; neighbours in size fall into different parts."""
-        size = {name: table.macs[i] for table in self.tables for i, name in enumerate(table.networks)}
-        return parts_of([name for name in self.networks if name not in hidden], size)
+        """The networks but the hidden ones, in parts of about equal size that no family is divided between."""
+        families: dict[str, set[str]] = {}
+        for name in self.networks:
+            if name not in hidden:
+                families.setdefault(self.label(name), set()).add(name)
+        largest = {family: max(self.sizes[name] for name in names) for family, names in families.items()}
+        return [frozenset().union(*(families[family] for family in part)) for part in parts_of(list(families), largest)]
 
     def held_out(self, hidden: frozenset[str] = frozenset()) -> dict[str, list[float]]:
         """log(predicted / measured) of the rows of each configuration, by fits that have not seen their networks."""
@@ -183,12 +201,12 @@ def parts_of(networks: Sequence[str], size: Mapping[str, float], count: int = FO
     return [frozenset(ordered[i::count]) for i in range(count) if ordered[i::count]]
 
 
-def pools(tables: Sequence[Table]) -> dict[tuple[str, str, str], Pool]:
+def pools(tables: Sequence[Table], label: Callable[[str], str] = str) -> dict[tuple[str, str, str], Pool]:
     """The pools of some tables, by group."""
     groups: dict[tuple[str, str, str], list[Table]] = {}
     for table in tables:
         groups.setdefault(table.group, []).append(table)
-    return {group: Pool(members) for group, members in groups.items()}
+    return {group: Pool(members, label) for group, members in groups.items()}
 
 
 def is_fittable(row: Measurement) -> bool:

@@ -85,7 +85,7 @@ def accuracy(
     if protocol is None:
         from costmodel.report.listing import protocols_report
 
-        show(protocols_report({name: what for name, (what, _) in PROTOCOLS.items()}), as_json=as_json, as_csv=as_csv)
+        show(protocols_report({name: protocol.what for name, protocol in PROTOCOLS.items()}), as_json=as_json, as_csv=as_csv)
         return
     from costmodel.report.calibrating import accuracy_report
     from costmodel.report.output import working
