@@ -284,7 +284,7 @@ def _profiles(
     errors = pool.held_out()
     for table in tables:
         if is_support:
-            parts = parts_of(table.networks, dict(zip(table.networks, table.macs, strict=True)))
+            parts = parts_of(list(dict.fromkeys(table.networks)), dict(zip(table.networks, table.macs, strict=True)))
             errors[table.id] = [error for part in parts for error in pool.errors(table, part)]
     widths = margins(errors)
     note = f"adapted from {len(pool.tables)} configurations of its kind" if is_support else ""

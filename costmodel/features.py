@@ -177,7 +177,7 @@ def relative_costs(processor: str) -> tuple[float, ...]:
 
 def work_of(network: Network, kernel: Kernel) -> Work:
     """A kernel with its kind: by its anchor's op and, for a convolution, by its filter."""
-    kind, shape = _kind(network, kernel)
+    kind, depth, filters, rows = _kind(network, kernel)
     return Work(
         kind=kind,
         op=kernel.op,
@@ -188,24 +188,26 @@ def work_of(network: Network, kernel: Kernel) -> Work:
         weight_bytes=kernel.weight_bytes,
         name=kernel.name,
         layers=tuple(layer.name for layer in kernel.layers),
-        **shape,
+        depth=depth,
+        filters=filters,
+        rows=rows,
     )
 
 
-def _kind(network: Network, kernel: Kernel) -> tuple[str, Mapping[str, Extent]]:
-    """The kind, and what of the kernel's shape matters for it."""
+def _kind(network: Network, kernel: Kernel) -> tuple[str, Extent, Extent, Extent]:
+    """The kind, and what of the kernel's shape matters for it: depth, filters, rows."""
     op = kernel.op
     if op in CONV_OPS:
-        return _convolution(network, kernel)
+        return (*_convolution(network, kernel), 1)
     if op in ("LSTM", "GRU", "RNN"):
-        return "recurrent", {}
+        return "recurrent", 1, 1, 1
     if kernel.macs != 0:
-        return ("linear", {"rows": _rows(network, kernel)}) if kernel.weight_bytes != 0 else ("matmul", {})
+        return ("linear", 1, 1, _rows(network, kernel)) if kernel.weight_bytes != 0 else ("matmul", 1, 1, 1)
     if op in POOLS:
-        return "pool", {}
+        return "pool", 1, 1, 1
     if op in NORMS:
-        return "norm", {}
-    return "copy" if op in COPIES else "elementwise", {}
+        return "norm", 1, 1, 1
+    return "copy" if op in COPIES else "elementwise", 1, 1, 1
 
 
 def _rows(network: Network, kernel: Kernel) -> Extent:
@@ -214,7 +216,7 @@ def _rows(network: Network, kernel: Kernel) -> Extent:
     return product(y.dims[:-1]) if y.is_known else 1
 
 
-def _convolution(network: Network, kernel: Kernel) -> tuple[str, Mapping[str, Extent]]:
+def _convolution(network: Network, kernel: Kernel) -> tuple[str, Extent, Extent]:
     layer = kernel.anchor
     stored = max((network.tensors[name] for name in layer.inputs[1:] if name), key=_rank)
     group = layer.attributes.get("group", 1)
@@ -223,7 +225,7 @@ def _convolution(network: Network, kernel: Kernel) -> tuple[str, Mapping[str, Ex
     share = floor_divide(outer, groups)
     depth, filters = (share, inner) if layer.op == "ConvTranspose" else (inner, share)
     is_thin = groups != 1 and (depth == 1 or filters == 1)  # no channel or no filter that shares what is loaded
-    return "depthwise" if is_thin else _conv_kind(layer, groups, window), {"depth": depth, "filters": filters}
+    return "depthwise" if is_thin else _conv_kind(layer, groups, window), depth, filters
 
 
 def _conv_kind(layer: Layer, groups: Extent, window: list[Extent]) -> str:

@@ -135,18 +135,18 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
         common, log_speed, own = prior, _log_speeds(rows, prior), np.zeros((count, len(prior)))
         if start is not None:
             check_is_fitted(start)
-            common, log_speed, own = start.common_, start.log_speed_, start.own_
+            common, log_speed, own = start.fitted_
 
         def objective(flat: Array) -> tuple[float, Array]:
             common, log_speed, own = _unpacked(flat, count)
-            loss, slope = self._loss(rows, np.exp(log_speed[:, None] + common + own))
+            loss, slope = self._loss(rows, _exp(log_speed[:, None] + common + own))
             departure = (common - prior) / self.spread
             loss += 0.5 * float(departure @ departure) + 0.5 * float(np.sum((own / self.own_spread) ** 2))
             gradients = (slope.sum(axis=0) + departure / self.spread, slope.sum(axis=1), slope + own / self.own_spread**2)
             return loss, np.concatenate([part.ravel() for part in gradients])
 
         found = _least(objective, np.concatenate([common, log_speed, own.ravel()]), self.max_iter)
-        self.common_, self.log_speed_, self.own_ = _unpacked(found, count)
+        self.fitted_: tuple[Array, Array, Array] = _unpacked(found, count)
         self.n_features_in_ = len(prior)
         return self
 
@@ -157,13 +157,25 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
 
         def objective(flat: Array) -> tuple[float, Array]:
             speed, own = flat[0], flat[1:]
-            loss, slope = self._loss(rows, np.exp(speed + self.common_ + own)[None, :])
+            loss, slope = self._loss(rows, _exp(speed + self.common_ + own)[None, :])
             loss += 0.5 * float(np.sum((own / self.own_spread) ** 2))
             return loss, np.concatenate([[slope.sum()], slope[0] + own / self.own_spread**2])
 
         found = _least(objective, np.concatenate([_log_speeds(rows, self.common_), 0 * self.common_]), self.max_iter)
         costs: Array = np.exp(found[0] + self.common_ + found[1:])
         return costs
+
+    @property
+    def common_(self) -> Array:
+        return self.fitted_[0]
+
+    @property
+    def log_speed_(self) -> Array:
+        return self.fitted_[1]
+
+    @property
+    def own_(self) -> Array:
+        return self.fitted_[2]
 
     @property
     def coef_(self) -> Array:
@@ -176,7 +188,9 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         work = check_array(X, dtype=np.float64)
         if work.shape[1] != self.n_features_in_:
-            raise ValueError(f"X has {work.shape[1]} features, but PooledCosts is expecting {self.n_features_in_} features as input")
+            raise ValueError(
+                f"X has {work.shape[1]} features, but PooledCosts is expecting {self.n_features_in_} features as input"
+            )
         predicted: Array = np.einsum("rf,rf->r", self.coef_[np.asarray(devices, dtype=np.intp)], work)
         return predicted
 
@@ -188,6 +202,12 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
         slope = np.clip(errors, -self.huber, self.huber)
         weight = 1.0 / self.noise**2
         return weight * float(loss.sum()), rows.gradient(weight * slope, predicted, costs)
+
+
+def _exp(logarithms: Array) -> Array:
+    """Within what a float holds: a step of the search may go far before it is taken back."""
+    within: Array = np.exp(np.clip(logarithms, -300, 300))
+    return within
 
 
 def _checked(X: ArrayLike, y: ArrayLike, devices: ArrayLike) -> _Rows:  # noqa: N803

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from costmodel.dims import value_at
 from costmodel.errors import InvalidMeasurement, nearest
@@ -35,7 +36,7 @@ def of_one_image(parts: Iterable[Work], sizes: Mapping[str, int]) -> list[Work]:
     numbers = [column for column in COLUMNS if column not in (*TEXTS, "times")]
     distinct: Counter[Work] = Counter()
     for part in parts:
-        plain = {column: value_at(getattr(part, column), sizes) for column in numbers}
+        plain: dict[str, Any] = {column: value_at(getattr(part, column), sizes) for column in numbers}
         distinct[Work(part.kind, part.op, **plain)] += part.times
     return [replace(work, times=times) for work, times in distinct.items()]
 
@@ -63,7 +64,8 @@ def stored_works(network: str, runtime: str, batch: int = 1) -> tuple[Work, ...]
     path = data_folder("calibration") / "features" / f"{source}.{runtime}.csv.gz"
     if not path.is_file():
         known = sorted(found.name.removesuffix(".csv.gz") for found in path.parent.glob("*.csv.gz"))
-        raise InvalidMeasurement(f"there are no kernels of {source!r} under {runtime!r}; {nearest(f'{source}.{runtime}', known)}")
+        near = nearest(f"{source}.{runtime}", known)
+        raise InvalidMeasurement(f"there are no kernels of {source!r} under {runtime!r}; {near}")
     networks = read_works(path)
     if name not in networks:
         raise InvalidMeasurement(f"{path.name} has no network {name!r}; {nearest(name, networks)}")
@@ -76,8 +78,8 @@ def read_works(path: Path) -> Mapping[str, tuple[Work, ...]]:
     found: dict[str, list[Work]] = {}
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            plain = {column: row[column] if column in TEXTS else int(row[column]) for column in COLUMNS}
-            found.setdefault(row["network"], []).append(Work(**plain))  # type: ignore[arg-type]
+            plain: dict[str, Any] = {column: row[column] if column in TEXTS else int(row[column]) for column in COLUMNS}
+            found.setdefault(row["network"], []).append(Work(**plain))
     return {name: tuple(parts) for name, parts in found.items()}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.dims import Dim
-from costmodel.features import NAMES, RELATIVE_COSTS, feature_extents
+from costmodel.features import NAMES, feature_extents, relative_costs
 from costmodel.graph import Network
 from costmodel.schema.measurement import Measurement
 from costmodel.specs import benchmark_network
@@ -21,7 +21,7 @@ NETWORKS = (
     "squeezenet", "mobilenet", "mobilenet_v2", "mobilenet_v3", "shufflenet", "shufflenet_v2", "efficientnet_b0",
     "regnety_400m", "blazeface", "googlenet", "resnet18", "alexnet", "vgg16", "yolo-fastest-1.1",
 )  # fmt: skip
-TYPICAL = np.array(RELATIVE_COSTS) * 1e-10  # seconds: a device of 10 G multiply-adds a second
+TYPICAL = np.array(relative_costs("cpu")) * 1e-10  # seconds: a device of 10 G multiply-adds a second
 
 
 def costs(seed: int, spread: float = 0.5) -> Array:

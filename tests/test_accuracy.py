@@ -16,11 +16,12 @@ from costmodel.accuracy import (
     Case,
     Metrics,
     evaluate,
-    leave_one_network_out,
     metrics,
     run_protocol,
 )  # fmt: skip
-from costmodel.calibration import Table, calibrate, gather
+from costmodel.accuracy.protocols import ncnn
+from costmodel.accuracy.splits import leave_devices_out, leave_networks_out
+from costmodel.calibration import Table, calibrate, gather, work_of
 from costmodel.errors import CannotCalibrate, InvalidChoice, InvalidProfile
 from costmodel.features import NAMES
 from costmodel.schema.measurement import Measurement
@@ -98,8 +99,8 @@ def test_a_profile_on_other_networks() -> None:
     profile, rest = fitted_and_rest()
     coefficients = np.array([profile.seconds_per_unit[name] for name in NAMES])
     ratios = [work(row.network) @ coefficients / row.time_s for row in rest if row.time_s]
-    residuals = np.sort(np.abs(profile.held_out.residuals))
-    radius = residuals[math.ceil(10 * 0.9) - 1]
+    margins = np.sort(profile.held_out.margins)
+    radius = margins[math.ceil((len(margins) + 1) * 0.9) - 1]
     found = evaluate(profile, rest)
     assert found.metrics.n == len(rest)
     assert found.metrics.mape == pytest.approx(np.mean([abs(ratio - 1) for ratio in ratios]))
@@ -123,8 +124,8 @@ def test_rows_of_something_else_and_networks_of_the_fit_are_left_out(cells: dict
 def test_a_profile_of_other_features_is_not_evaluated() -> None:
     profile, rest = fitted_and_rest()
     data = profile.model_dump()
-    del data["seconds_per_unit"]["kernels"], data["domain"]["kernels"]
-    with pytest.raises(InvalidProfile, match=r"features differ .* in kernels"):
+    del data["seconds_per_unit"]["copy_bytes"], data["domain"]["copy_bytes"]
+    with pytest.raises(InvalidProfile, match=r"features differ .* in copy_bytes"):
         evaluate(Profile.model_validate(data), rest)
 
 
@@ -153,13 +154,13 @@ def by_device(table: Table) -> str:
 
 @pytest.fixture(scope="module")
 def sound() -> Accuracy:
-    return leave_one_network_out(boards(), "test", group_of=by_device)
+    return leave_networks_out(boards(), "test", group_of=by_device)
 
 
 @pytest.mark.parametrize("network", ["googlenet", "blazeface"])
 def test_a_hidden_network_is_never_in_its_own_fit(sound: Accuracy, network: str) -> None:
     """With a thousand times its time, a network's own prediction stays: only its error grows, by that factor."""
-    spoilt = leave_one_network_out(boards(change=poisoned(network)), "test", group_of=by_device)
+    spoilt = leave_networks_out(boards(change=poisoned(network)), "test", group_of=by_device)
     assert sound.networks[network] - spoilt.networks[network] == pytest.approx(math.log(1000))
     assert spoilt.networks != sound.networks | {network: spoilt.networks[network]}  # others do see it
 
@@ -181,10 +182,9 @@ def test_pooling_is_better_than_the_baselines_where_devices_are_alike(sound: Acc
 
 def test_the_macs_baseline_is_a_line() -> None:
     """Where time is a number for each multiply-add and a constant, that baseline is exact."""
-    line = np.array([2e-10 if name.endswith("_macs") else 0.0 for name in NAMES])
-    rows = measured(line, SOME)
-    rows = [row.model_copy(update={"time_s": row.time_s + 0.01}) for row in rows if row.time_s]
-    found = leave_one_network_out(gather(rows), "line", group_of=by_device)
+    macs = {name: work_of("ncnn", name, ())[1] for name in SOME}
+    rows = [row.model_copy(update={"time_s": 2e-10 * macs[row.network] + 0.01}) for row in measured(TYPICAL, SOME)]
+    found = leave_networks_out(gather(rows), "line", group_of=by_device)
     assert found.baselines["macs_linear"].mape < 1e-6
 
 
@@ -193,15 +193,15 @@ def test_intervals_cover_about_what_they_promise() -> None:
     tables = gather(
         row for i in range(12) for row in measured(costs(i, 0.1), SOME, device=f"board-{i}", noise=0.25, seed=100 + i)
     )  # fmt: skip
-    found = leave_one_network_out(tables, "coverage", group_of=lambda _: "all")
+    found = leave_networks_out(tables, "coverage", group_of=lambda _: "all")
     assert 0.83 <= found.metrics.coverage <= 0.99
     assert found.metrics.width > 2 * math.sinh(0.25)  # a standard deviation at least
 
 
 def test_fewer_networks_than_it_takes() -> None:
     tables = gather(measured(TYPICAL) + measured(TYPICAL, NETWORKS[:4], variant="t1"))
-    with pytest.raises(CannotCalibrate, match="a-board/ncnn/fp32/t1 has 4 networks; leaving networks out takes at least 5"):
-        leave_one_network_out(tables, "few", group_of=by_device)
+    with pytest.raises(CannotCalibrate, match="a-board/ncnn/fp32/t1 has 4 networks; leaving some out takes at least 5"):
+        leave_networks_out(tables, "few", group_of=by_device)
 
 
 # -- protocols by name ------------------------------------------------------------------------------------------
@@ -212,22 +212,51 @@ def test_an_unknown_protocol() -> None:
         run_protocol("ncnn-cpu")
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+NCNN = [name for name in PROTOCOLS if name.endswith("-network") and name.startswith("ncnn")]
+
+
+@pytest.mark.parametrize("name", NCNN)
 def test_protocols_run_on_a_part_of_the_shipped_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first configuration of each: the whole takes minutes, and `costmodel accuracy` runs it."""
-    whole = leave_one_network_out
+    """Two configurations of each: the whole takes minutes, and `costmodel accuracy` runs it."""
+    whole = ncnn.tables
     taken: list[Table] = []
 
-    def part(tables: list[Table], protocol: str, *, group_of: Callable[[Table], str]) -> Accuracy:
-        taken.extend(tables)
-        return whole(tables[:1], protocol, group_of=group_of)
+    def part(processor: str) -> list[Table]:
+        found = whole(processor)
+        assert {table.group for table in found} == {("ncnn", processor, "float")}
+        assert min(len(table.networks) for table in found) >= 10
+        taken.extend([found[0], next(table for table in found if by_device(table) != by_device(found[0]))])
+        return taken
 
-    monkeypatch.setattr("costmodel.accuracy.leave_one_network_out", part)
+    monkeypatch.setattr(ncnn, "tables", part)
     found = run_protocol(name)
     assert found.protocol == name
     assert isinstance(found.metrics, Metrics)
-    assert found.metrics.n == sum(len(table.networks) for table in taken[:1])
-    processor = name.split("-")[1]
-    assert {table.group for table in taken} == {("ncnn", processor, "float")}
-    assert min(len(table.networks) for table in taken) >= 10
+    assert 0 < found.metrics.n <= sum(len(table.networks) for table in taken)
     assert found.metrics.median_ape < 1
+
+
+# -- leaving devices out ----------------------------------------------------------------------------------------
+
+
+def test_a_device_with_few_networks_takes_over_what_the_others_share() -> None:
+    """Devices that differ by their speed and a little more: with three networks the pool knows the rest, alone nobody does."""
+    tables = gather(
+        row
+        for i in range(6)
+        for row in measured(costs(0) * costs(i + 1, 0.05) / TYPICAL * 2.0**i, device=f"board-{i}", noise=0.02, seed=i)
+    )
+    found = leave_devices_out(tables, "few", measured=3, draws=2)
+    assert found.metrics.median_ape < 0.1
+    assert found.metrics.median_ape < min(baseline.median_ape for baseline in found.baselines.values()) / 2
+    assert found.metrics.coverage > 0.8
+
+
+def test_what_is_asked_for_is_hidden_from_every_device() -> None:
+    """A thousand times the time of one network everywhere: only its own error grows, by that factor."""
+
+    def found(change: Callable[[Measurement], Measurement]) -> Accuracy:
+        return leave_devices_out(boards(change=change), "hidden", measured=4, draws=3)
+
+    sound, spoilt = found(lambda row: row), found(poisoned("googlenet"))
+    assert sound.networks["googlenet"] - spoilt.networks["googlenet"] == pytest.approx(math.log(1000))

@@ -17,9 +17,9 @@ from costmodel.features import (
     NAMES,
     NORMS,
     POOLS,
-    RELATIVE_COSTS,
     amounts,
     feature_extents,
+    relative_costs,
     works,
 )  # fmt: skip
 from costmodel.graph import Network
@@ -115,21 +115,34 @@ def test_amounts_by_hand() -> None:
         "conv_macs": 0,
         "depthwise_macs": 16 * area * 9,
         "grouped_macs": 0,
-        "matmul_macs": 24 * 9 * 10,
-        "macs_per_depth": 16 * area * 9,  # of the dense convolution, over its 8 channels
-        "macs_per_filter": area * 8 * 9,  # and over its 16 filters
-        "linear_weight_bytes": 4 * (24 * 9 * 10 + 10),
-        "conv_bytes": 4 * area * ((8 + 16) + (16 + 16)),
-        "elementwise_bytes": 4 * 9 * (24 + 24),
+        "matmul_macs": 0,
+        "macs_per_depth": 0,
+        "conv3x3_macs_per_depth": 16 * area * 9,  # of the dense convolution, over its 8 channels
+        "macs_per_filter": 0,
+        "conv_bytes": 0,
+        "conv3x3_read_bytes": 4 * area * 8,
+        "conv3x3_write_bytes": 4 * area * 16,
+        "depthwise_bytes": 4 * area * (16 + 16),
+        "product_bytes": 4 * (24 * 9 + 10),
+        "elementwise_bytes": 4 * (24 * area + 24 * 9) + 4 * 9 * (24 + 24),  # of the pool and the sigmoid
         "copy_bytes": 4 * area * (8 + 16 + 24),
-        "pool_bytes": 4 * (24 * area + 24 * 9),
-        "vector_flops": 24 * 9 * 4 + 24 * 9 * 4,  # 4 comparisons a window; a sigmoid is 4 operations
-        "kernels": 6,
+        "pool_flops": 24 * 9 * 4,  # comparisons
+        "norm_flops": 0,
+        "elementwise_flops": 24 * 9 * 4,  # a sigmoid is 4 operations
     }
-    found = feature_extents(built(IMAGE, several), "ncnn")
-    per_network = {"linear_weight_bytes", "kernels"}
+    once = {
+        "conv_weight_bytes": 4 * (16 * 8 * 9 + 16) + 4 * 16 * 9,
+        "linear_weight_bytes": 4 * (24 * 9 * 10 + 10),
+        "product_kernels": 3,
+        "other_kernels": 3,
+    }
     n = Dim.size("N")
-    assert dict(found) == {name: Dim.of(amount * (1 if name in per_network else n)) for name, amount in expected.items()}
+    further_rows = {"gemm_macs": 24 * 9 * 10 * (n - 1)}  # the first finds no weight loaded
+    found = feature_extents(built(IMAGE, several), "ncnn")
+    assert dict(found) == {
+        **{name: Dim.of(amount * n) for name, amount in expected.items()},
+        **{name: Dim.of(amount) for name, amount in (once | further_rows).items()},
+    }
 
 
 def test_amounts_add_up_over_kernels() -> None:
@@ -143,11 +156,13 @@ def test_every_multiply_add_is_in_one_feature(name: str) -> None:
     network = benchmark_network("ncnn", name)
     point = network.bind({})
     found = {feature: extent.at(point) for feature, extent in feature_extents(network, "ncnn").items()}
-    macs = sum(amount for feature, amount in found.items() if feature.endswith("_macs"))
-    assert macs == count(network).at(point).macs
-    assert found["kernels"] == len(works(network, "ncnn"))
-    for work in works(network, "ncnn"):  # what is divided divides, so that nothing is rounded
-        assert value_at(work.kernel.macs, point) % (value_at(work.depth, point) * value_at(work.filters, point)) == 0
+    macs = sum(found[f"{kind}_macs"] for kind in ("pointwise", "conv3x3", "conv", "depthwise", "grouped", "gemm", "matmul"))
+    parts = works(network, "ncnn")
+    first_rows = sum(value_at(part.macs, point) // value_at(part.rows, point) for part in parts if part.kind == "linear")
+    assert macs + first_rows == count(network).at(point).macs
+    assert found["product_kernels"] + found["other_kernels"] == len(parts)
+    for part in parts:  # what is divided divides, so that nothing is rounded
+        assert value_at(part.macs, point) % (value_at(part.depth, point) * value_at(part.filters, point)) == 0
 
 
 # -- the table itself -------------------------------------------------------------------------------------------
@@ -157,7 +172,7 @@ def test_the_table() -> None:
     assert len(set(NAMES)) == len(FEATURES)
     assert {feature.bound for feature in FEATURES} == {"compute", "memory", "launch"}
     assert {feature.unit for feature in FEATURES} == {"MAC", "B", "FLOP", "kernel"}
-    assert all(cost > 0 for cost in RELATIVE_COSTS)
+    assert all(cost > 0 for processor in ("cpu", "gpu") for cost in relative_costs(processor))
 
 
 def test_ops_that_are_named_exist() -> None:

@@ -29,7 +29,7 @@ def profile(
     seconds: Mapping[str, float],
     *,
     highest: Mapping[str, float] | None = None,
-    residuals: tuple[float, ...] = (0.1,) * 20,
+    margins: tuple[float, ...] = (0.1,) * 20,
     power_w: float | None = None,
     **names: str,
 ) -> Profile:
@@ -39,11 +39,16 @@ def profile(
         device_kind="cpu",
         seconds_per_unit=dict.fromkeys(NAMES, 0.0) | dict(seconds),
         domain={name: Range(low=0, high=(highest or {}).get(name, ANY)) for name in NAMES},
-        held_out=HeldOut(mape=0.1, median_ape=0.1, within_10=0.5, residuals=residuals),
+        held_out=HeldOut(mape=0.1, median_ape=0.1, within_10=0.5, residuals=(), margins=margins),
         provenance=Provenance(networks=(), sources=(), licences=(), data_sha256="", costmodel_version="0"),
         power_w=power_w,
         power_scope=power_w and "wall",
     )
+
+
+def launches(seconds: float) -> dict[str, float]:
+    """The same for every kernel."""
+    return {"product_kernels": seconds, "other_kernels": seconds}
 
 
 def network() -> Network:
@@ -64,7 +69,7 @@ LINEAR_BYTES = 4 * (216 * 10 + 10)
 
 @pytest.mark.parametrize("n", [1, 5])
 def test_times_are_work_times_seconds(n: int) -> None:
-    costs = {"conv3x3_macs": 1e-9, "copy_bytes": 2e-9, "linear_weight_bytes": 3e-9, "kernels": 1e-6}
+    costs = {"conv3x3_macs": 1e-9, "copy_bytes": 2e-9, "linear_weight_bytes": 3e-9, **launches(1e-6)}
     found = predict(network(), profile(costs), N=n)
     expected = {
         "conv1": n * CONV_MACS * 1e-9 + 1e-6,
@@ -96,11 +101,11 @@ def test_every_feature_costs_what_the_profile_says(feature: Any) -> None:
     ("costs", "kernels", "bound"),
     [
         ({"conv3x3_macs": 1.0}, ["compute", "compute", "compute", "compute"], "compute"),
-        ({"kernels": 1.0}, ["launch"] * 4, "launch"),
-        ({"linear_weight_bytes": 1, "pool_bytes": 1, "kernels": 1}, ["launch", "launch", "memory", "memory"], "memory"),
+        (launches(1.0), ["launch"] * 4, "launch"),
+        ({"linear_weight_bytes": 1, "copy_bytes": 1, **launches(1)}, ["launch", "memory", "launch", "memory"], "memory"),
         # one kernel alone: 40 of memory, twice 35 of arithmetic
         (
-            {"conv_bytes": 40 / 3456, "conv3x3_macs": 35 / CONV_MACS, "macs_per_depth": 35 * 8 / CONV_MACS},
+            {"conv3x3_read_bytes": 40 / 1152, "conv3x3_macs": 35 / CONV_MACS, "conv3x3_macs_per_depth": 35 * 8 / CONV_MACS},
             ["compute", "memory", "compute", "compute"], "compute",
         ),
     ],
@@ -114,17 +119,17 @@ def test_the_resource_that_most_of_the_time_goes_to(costs: dict[str, float], ker
 
 
 def test_energy_is_power_times_time() -> None:
-    found = predict(network(), profile({"kernels": 0.5}, power_w=3.0), N=1)
+    found = predict(network(), profile(launches(0.5), power_w=3.0), N=1)
     assert found.power_w is not None
     assert found.energy_j is not None
     assert (found.power_w.value, found.energy_j.value, found.energy_j.level) == (3.0, 6.0, found.time_s.level)
     assert (found.energy_j.low, found.energy_j.high) == pytest.approx((3 * found.time_s.low, 3 * found.time_s.high))
-    without = predict(network(), profile({"kernels": 0.5}), N=1)
+    without = predict(network(), profile(launches(0.5)), N=1)
     assert (without.energy_j, without.power_w) == (None, None)
 
 
 def test_as_json() -> None:
-    found = predict(network(), profile({"kernels": 0.5}, power_w=3.0), N=2).as_dict()
+    found = predict(network(), profile(launches(0.5), power_w=3.0), N=2).as_dict()
     assert json.loads(json.dumps(found)) == found
     assert list(found) == [
         "network", "profile", "sizes", "time_s", "energy_j", "power_w", "memory_bytes", "bound", "extrapolating", "warnings",
@@ -169,26 +174,26 @@ def test_the_radius_covers_what_it_says(n: int, level: float) -> None:
 @pytest.mark.parametrize("level", [0, 1, -0.5, 1.5, math.nan])
 def test_a_level_lies_between_0_and_1(level: float) -> None:
     with pytest.raises(InvalidChoice, match="must lie between 0 and 1"):
-        predict(network(), profile({"kernels": 1.0}), N=1, level=level)
+        predict(network(), profile(launches(1.0)), N=1, level=level)
 
 
 def test_the_interval_is_a_factor_both_ways() -> None:
-    residuals = tuple(sign * i / 10 for i, sign in zip(range(1, 10), [1, -1] * 5, strict=False))
-    found = predict(network(), profile({"kernels": 1.0}, residuals=residuals), N=1).time_s
+    margins = tuple(i / 10 for i in range(1, 10))
+    found = predict(network(), profile(launches(1.0), margins=margins), N=1).time_s
     assert (found.value, found.low, found.high, found.level) == pytest.approx((4, 4 / math.exp(0.9), 4 * math.exp(0.9), 0.9))
-    half = predict(network(), profile({"kernels": 1.0}, residuals=residuals), N=1, level=0.5).time_s
+    half = predict(network(), profile(launches(1.0), margins=margins), N=1, level=0.5).time_s
     assert (half.low, half.high, half.level) == pytest.approx((4 / math.exp(0.5), 4 * math.exp(0.5), 0.5))
 
 
 def test_far_outside_of_calibration_the_interval_widens() -> None:
-    costs = {"kernels": 1.0}
+    costs = launches(1.0)
     inside, edge, far, never = (
         predict(network(), profile(costs, highest=highest), N=10)
         for highest in (
             {},
             {"conv3x3_macs": 10 * CONV_MACS / 1.5},
             {"conv3x3_macs": CONV_MACS, "copy_bytes": 10 * COPY_BYTES / 4},
-            {"pool_bytes": 0},
+            {"pool_flops": 0},
         )
     )
     assert inside.extrapolating == edge.extrapolating == ()
@@ -196,7 +201,7 @@ def test_far_outside_of_calibration_the_interval_widens() -> None:
         "conv3x3_macs: 10.0 times the largest in calibration",
         "copy_bytes: 4.0 times the largest in calibration",
     )
-    assert never.extrapolating == ("pool_bytes: no network in calibration had any",)
+    assert never.extrapolating == ("pool_flops: no network in calibration had any",)
     for found, stretch in ((inside, 1), (edge, 1), (far, 1 + math.log(10)), (never, 2)):
         assert found.time_s.value == 4
         factor = math.exp(0.1 * stretch)
@@ -211,7 +216,7 @@ def test_a_fitted_profile_gives_the_measured_times_back() -> None:
     (fitted,) = calibrate_all(rows)
     for row in rows:
         found = predict(benchmark_network("ncnn", row.network), fitted)
-        assert found.time_s.value == pytest.approx(row.time_s, rel=1e-3)
+        assert found.time_s.value == pytest.approx(row.time_s, rel=1e-2)
         assert found.extrapolating == ()
 
 
@@ -239,7 +244,7 @@ def with_unknown_op() -> Network:
 
 
 def test_an_op_without_a_rule() -> None:
-    known = profile({"kernels": 1.0})
+    known = profile(launches(1.0))
     with pytest.raises(UnsupportedOp, match=r"Warp \(node 'warp1'\): no cost rule.*allow_unsupported=True"):
         predict(with_unknown_op(), known)
     found = predict(with_unknown_op(), known, allow_unsupported=True)
@@ -259,8 +264,8 @@ def test_a_profile_of_other_features() -> None:
     """From before one of them was added: the time of what it stands for would be missing."""
     data = profile({}).model_dump()
     for part in ("seconds_per_unit", "domain"):
-        data[part]["old_macs"] = data[part].pop("kernels")
-    with pytest.raises(InvalidProfile, match=r"by costmodel 0, whose features differ .* in kernels, old_macs; calibrate"):
+        data[part]["old_macs"] = data[part].pop("copy_bytes")
+    with pytest.raises(InvalidProfile, match=r"by costmodel 0, whose features differ .* in copy_bytes, old_macs; calibrate"):
         predict(network(), Profile.model_validate(data), N=1)
 
 
@@ -268,7 +273,7 @@ def test_a_profile_of_other_features() -> None:
 
 
 def test_columns_of_many_networks() -> None:
-    known = profile({"kernels": 1.0}, power_w=2.0)
+    known = profile(launches(1.0), power_w=2.0)
     columns = predict_many([network(), with_unknown_op(), zoo("resnet18"), network()], known, N=1)
     alone = predict(network(), known, N=1)
     assert columns["network"] == ["hand", "unknown", "resnet18", "hand"]
@@ -281,7 +286,7 @@ def test_columns_of_many_networks() -> None:
 
 
 def test_a_missing_size_is_the_error_of_its_row() -> None:
-    columns = predict_many([network(), zoo("resnet18")], profile({"kernels": 1.0}))
+    columns = predict_many([network(), zoo("resnet18")], profile(launches(1.0)))
     assert "leaves N open" in columns["error"][0]
     assert columns["time_s"][1] is not None
     assert columns["energy_j"] == [None, None]
@@ -300,7 +305,7 @@ def test_processes_give_the_same_columns() -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """The user's own folder of profiles; the function puts one there."""
     monkeypatch.setenv("COSTMODEL_HOME", str(tmp_path))
-    return lambda **names: profile({"kernels": 1.0}, **names).save(tmp_path / "profiles")
+    return lambda **names: profile(launches(1.0), **names).save(tmp_path / "profiles")
 
 
 def test_ids_are_paths(home: Callable[..., Path]) -> None:
@@ -320,7 +325,7 @@ def test_the_folder_in_the_data_home(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_users_own_profile_comes_first(home: Callable[..., Path]) -> None:
     home(device="raspberry-pi-4b")
-    assert find_profile("raspberry-pi-4b/ncnn/fp32/t4").seconds_per_unit["kernels"] == 1.0
+    assert find_profile("raspberry-pi-4b/ncnn/fp32/t4").seconds_per_unit["other_kernels"] == 1.0
 
 
 @pytest.mark.parametrize(

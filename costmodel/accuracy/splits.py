@@ -71,7 +71,8 @@ def leave_networks_out(
     """
     for table in tables:
         if len(set(table.networks)) < FEWEST:
-            raise CannotCalibrate(f"{table.id} has {len(set(table.networks))} networks; leaving some out takes at least {FEWEST}")
+            count = len(set(table.networks))
+            raise CannotCalibrate(f"{table.id} has {count} networks; leaving some out takes at least {FEWEST}")
     results: dict[str, list[Case]] = {name: [] for name in METHODS}
     for pool in pools(tables, label).values():
         for part in _parts(pool, parts):
@@ -123,12 +124,12 @@ def leave_devices_out(
             new = [table for table in group.tables if table.rows[0].device == device]
             for _ in range(draws):
                 asked = rng.choice(len(parts := _parts(source, 3)), 1)[0]
-                for table in new:
-                    few = _with_few(table, parts[asked], measured, rng)
-                    for name, method in METHODS.items() if few is not None else ():
+                few_of_each = (_with_few(table, parts[asked], measured, rng) for table in new)
+                for few in (table for table in few_of_each if table is not None):
+                    for name, method in METHODS.items():
                         errors = method.errors(source, few, parts[asked], parts[asked])
                         results[name] += [
-                            Case(table.id, few.networks[row], "/".join(table.group), error, 0.0, float(few.times[row]))
+                            Case(few.id, few.networks[row], "/".join(few.group), error, 0.0, float(few.times[row]))
                             for row, error in errors.items()
                         ]
     return summary(protocol, {name: _with_radii(cases) for name, cases in results.items()})

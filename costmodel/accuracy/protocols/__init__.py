@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from costmodel.accuracy.figures import Accuracy
 from costmodel.accuracy.protocols import ncnn
-from costmodel.accuracy.protocols.protocol import Protocol
+from costmodel.accuracy.protocols.protocol import Protocol as Protocol
 from costmodel.errors import InvalidChoice, nearest
 
 PROTOCOLS: Mapping[str, Protocol] = {**ncnn.PROTOCOLS}
