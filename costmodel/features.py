@@ -132,7 +132,7 @@ OTHERS = "pool norm copy elementwise"
 ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
 
 # Relative costs: Winograd's F(4x4, 3x3) needs 2.25 to 4 times fewer products (Lavin & Gray 2016), but transforms what it
-# reads and writes; a depthwise filter reuses each input 9 times instead of hundreds; cores of phones and boards move 1 byte
+# reads and writes, which is arithmetic on every byte; a depthwise filter reuses each input 9 times instead of hundreds; cores of phones and boards move 1 byte
 # in about the time of 1 to 4 multiply-adds, graphics processors in that of 5 to 50; starting a kernel takes microseconds.
 # Few channels leave lanes idle: time per multiply-add grows as 1 + a / depth + b / filters, so macs / depth and
 # macs / filters are linear terms of it (the second is also the volume that im2col lays out). A product with one row reads
@@ -149,8 +149,8 @@ FEATURES: tuple[Feature, ...] = (
     _feature("conv3x3_macs_per_depth", "MAC", "compute", (3.0, 20.0), "conv3x3", _macs_per_depth),
     _feature("macs_per_filter", "MAC", "compute", (3.0, 20.0), UNTRANSFORMED, _macs_per_filter),
     _feature("conv_bytes", "B", "memory", (1.0, 5.0), UNTRANSFORMED, _moved_bytes),
-    _feature("conv3x3_read_bytes", "B", "memory", (2.0, 5.0), "conv3x3", _read_bytes),
-    _feature("conv3x3_write_bytes", "B", "memory", (2.0, 5.0), "conv3x3", _write_bytes),
+    _feature("conv3x3_read_bytes", "B", "compute", (2.0, 5.0), "conv3x3", _read_bytes),
+    _feature("conv3x3_write_bytes", "B", "compute", (2.0, 5.0), "conv3x3", _write_bytes),
     _feature("depthwise_bytes", "B", "memory", (1.0, 8.0), "depthwise", _moved_bytes),
     _feature("conv_weight_bytes", "B", "memory", (0.5, 2.0), CONVOLUTIONS, _weight_bytes),
     _feature("linear_weight_bytes", "B", "memory", (1.0, 5.0), STORED, _weight_bytes),

@@ -21,7 +21,7 @@ GOOD: dict[str, Any] = {
     "format": 1, "device": "a-board", "runtime": "ncnn", "precision": "fp32", "variant": "t4", "device_kind": "cpu",
     "seconds_per_unit": {"macs": 1.5e-10, "kernels": 0.0},
     "domain": {"macs": {"low": 1.0, "high": 1e9}, "kernels": {"low": 3.0, "high": 80.0}},
-    "held_out": {"mape": 0.2, "median_ape": 0.1, "within_10": 0.5, "residuals": [-0.1, 0.2]},
+    "held_out": {"mape": 0.2, "median_ape": 0.1, "within_10": 0.5, "residuals": [-0.1, 0.2], "margins": [0.1, 0.2]},
     "provenance": {
         "networks": ["resnet50"], "sources": ["me"], "licences": ["CC0-1.0"], "data_sha256": "0" * 64,
         "costmodel_version": "0.1",
