@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from costmodel.build import Builder
+from costmodel.catalogue import Entry, Number, found_among, indexed
 from costmodel.dims import Dim
-from costmodel.errors import CostModelError, InvalidSpec, UnknownNetwork, nearest
+from costmodel.errors import CostModelError, InvalidSpec, nearest
 from costmodel.graph import Network
 from costmodel.schema.arithmetic import evaluate
 from costmodel.schema.spec import JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
@@ -45,15 +46,32 @@ def compile_network(family: Family, name: str, **parameters: Any) -> Network:
 
     Raises InvalidSpec with the file, the network, the place of the layer and the rule that it breaks.
     """
-    if name not in family.networks:
-        raise UnknownNetwork(f"{family.path} has no network {name!r}; {nearest(name, family.networks)}")
-    return _Unfolding(family, name, family.networks[name], parameters).network()
+    network, said = named_in(family, name)
+    return _Unfolding(family, network, family.networks[network], {**said, **parameters}).network()
+
+
+def named_in(family: Family, name: str) -> tuple[str, dict[str, Number]]:
+    """The network of a family that goes by a name, as in the zoo, and the parameters that the name says."""
+    known = indexed(Entry(network, family.path, spec.aliases) for network, spec in family.networks.items())
+    entry, said = found_among(known, name, str(family.path))
+    return entry.name, said
+
+
+def load_spec(path: str | Path) -> Family:
+    """Read a spec file and check its frame; a file that has changed is read anew.
+
+    Raises InvalidSpec with the file, the place and the rule.
+    """
+    try:
+        changed_at = Path(path).stat().st_mtime_ns
+    except OSError:
+        changed_at = 0  # the reader says what is wrong
+    return _loaded(Path(path), changed_at)
 
 
 @lru_cache(maxsize=256)
-def load_spec(path: str | Path) -> Family:
-    """Read a spec file and check its frame. Raises InvalidSpec with the file, the place and the rule."""
-    return read_family(Path(path))
+def _loaded(path: Path, changed_at: int) -> Family:  # the time is a key of the cache
+    return read_family(path)
 
 
 def options_of(kind: str) -> tuple[tuple[str, ...], set[str]]:

@@ -18,7 +18,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from costmodel import specs
+from costmodel import catalogue, specs
 from costmodel.counts import count
 from costmodel.dims import Dim, value_at
 from costmodel.errors import InvalidChoice, InvalidSpec, MalformedModel, UnknownNetwork
@@ -222,9 +222,9 @@ SAME: list[tuple[str, dict[str, Any], str]] = [
     ("mobilenet_v2", {}, "graphs/phone__mobilenetv2b_w1__224.onnx.gz"),
     ("mobilenet_v2", {"classes": 1001}, "models/mobilenet_v2.onnx"),
     ("mobilenet_v3_large", {}, "graphs/phone__mobilenetv3_large_w1__224.onnx.gz"),
-    ("mnasnet", {}, "graphs/phone__mnasnet_b1__224.onnx.gz"),
+    ("mnasnet1_0", {}, "graphs/phone__mnasnet_b1__224.onnx.gz"),
     ("proxylessnas_mobile", {}, "graphs/phone__proxylessnas_mobile__224.onnx.gz"),
-    ("regnety_400m", {}, "graphs/phone__regnety004__224.onnx.gz"),
+    ("regnet_y_400mf", {}, "graphs/phone__regnety004__224.onnx.gz"),
     ("squeezenet1_0", {}, "graphs/phone__squeezenet_v1_0__224.onnx.gz"),
     ("squeezenet1_1", {}, "models/light_squeezenet.onnx"),
     ("efficientnet_b0", {}, "graphs/timm__efficientnet_b0__224.onnx.gz"),
@@ -368,10 +368,70 @@ def test_unknown_names() -> None:
             specs.zoo("mobilenet_v2", width=wrong)
 
 
+RESOLVED: list[tuple[str, str, dict[str, Any]]] = [
+    ("ResNet-50", "resnet50", {}),
+    ("resnet_50", "resnet50", {}),
+    ("ViT-B/16", "vit_b_16", {}),
+    ("vit_base_patch16_224", "vit_b_16", {}),
+    ("SqueezeNet v1.1", "squeezenet1_1", {}),
+    ("RegNetY-400MF", "regnet_y_400mf", {}),
+    ("regnety_400m", "regnet_y_400mf", {}),
+    ("ShuffleNet-v2-0.5x", "shufflenet_v2_x0_5", {}),
+    ("googlenet-v1", "googlenet", {}),
+    ("mobilenet_v1_0.25_128", "mobilenet_v1", {"width": 0.25, "resolution": 128}),
+    ("MobileNet-v2-1.4", "mobilenet_v2", {"width": 1.4}),
+    ("MobileNetV3 Large 0.75", "mobilenet_v3_large", {"width": 0.75}),
+    ("mnasnet_1.3_224", "mnasnet1_0", {"width": 1.3}),
+]
+
+
+@pytest.mark.parametrize(("name", "own", "parameters"), RESOLVED)
+def test_names_are_forgiving(name: str, own: str, parameters: dict[str, Any]) -> None:
+    found = specs.zoo(name)
+    assert found.name == own
+    assert found.defaults == specs.zoo(own, **parameters).defaults
+    assert count(found).total == count(specs.zoo(own, **parameters)).total
+
+
+def test_every_other_name_stands_for_its_network() -> None:
+    for entry in catalogue.entries():
+        assert all(catalogue.find(name) == (entry, {}) for name in entry.plain_names)
+        for alias in set(entry.aliases) - set(entry.plain_names):
+            parameters = re.findall(r"{(\w+)}", alias)
+            found, said = catalogue.find(re.sub(r"{\w+}", "0.45", alias))
+            assert (found, list(said)) == (entry, parameters)
+            specs.zoo(entry.name, **dict.fromkeys(parameters, 0.45))
+
+
+def test_a_name_stands_for_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, 'networks."ResNet-50" = {}', "mine.toml")
+    monkeypatch.setattr(catalogue, "user_folder", lambda: tmp_path)
+    with pytest.raises(InvalidSpec, match=r"mine.toml: network 'ResNet-50'.*also stands for 'resnet50' of .*resnet.toml"):
+        specs.zoo("vgg16")
+    written(tmp_path, 'networks.a = { aliases = ["x_{width}"] }\nnetworks.b = { aliases = ["x-{depth}"] }', "mine.toml")
+    with pytest.raises(InvalidSpec, match="'x 2' may be 'a' or 'b'"):
+        specs.zoo("x 2")
+
+
+@pytest.mark.skipif(SHARED is None, reason="the reference tables are not beside this checkout")
+def test_names_of_measured_tables_are_found() -> None:
+    """Of the networks that the zoo has, every name under which a table of tflite lists one."""
+    with (SHARED / "data" / "tflite_hosted.csv").open() as file:
+        names = {row["network"] for row in csv.DictReader(file)}
+    wanted = {name for name in names if name.startswith(("mobilenet_v", "mnasnet"))}
+    assert len(wanted) > 20
+    for name in wanted:
+        family, width, resolution = name.rsplit("_", 2)
+        found = specs.zoo(name)
+        assert found.defaults["H"] == int(resolution)
+        assert count(found).total == count(specs.zoo(family, width=float(width))).total
+
+
 def test_names_are_sorted_and_stand_once() -> None:
     names = specs.zoo_names()
     assert names == sorted(set(names))
     assert {"resnet50", "mobilenet_v2", "squeezenet1_1", "nanodet_m", "vit_b_32"} <= set(names)
+    assert not {"mnasnet", "regnety_400m"} & set(names)
 
 
 # -- the format -----------------------------------------------------------------------------------------------------

@@ -86,12 +86,20 @@ class Published(Record):
 
 
 class Benchmark(Record):
-    """Under which names a runtime's benchmark runs this network, and at which sizes."""
+    """Under which names a runtime's benchmark runs this network, at which sizes and with which parameters."""
 
     names: tuple[str, ...] = Field(min_length=1)
     sizes: dict[str, int] = {}
     parameters: dict[str, Any] = {}
     note: str = ""
+
+
+def _listed_alone(given: Any) -> Any:
+    return (given,) if isinstance(given, Mapping) else given
+
+
+# One table, or a list of tables where a runtime runs a network in several ways.
+Benchmarks = Annotated[tuple[Benchmark, ...], BeforeValidator(_listed_alone)]
 
 
 class Step(Record):
@@ -178,15 +186,19 @@ class Body(Record):
 
 
 class NetworkSpec(Record):
-    """One network of a family: what differs from the family, and what is known about it."""
+    """One network of a family: what differs from the family, and what is known about it.
 
+    ``aliases`` are other names under which the field knows it.
+    """
+
+    aliases: tuple[str, ...] = ()
     note: str = ""
     parameters: dict[str, Any] = {}
     inputs: dict[str, tuple[int | str, ...]] | None = None
     defaults: dict[str, int | str] | None = None
     body: Body | None = None
     published: tuple[Published, ...] = ()
-    benchmarks: dict[Literal["ncnn", "tflite", "onnxruntime", "torch", "tensorrt"], Benchmark] = {}
+    benchmarks: dict[Literal["ncnn", "tflite", "onnxruntime", "torch", "tensorrt"], Benchmarks] = {}
 
 
 class Family(Record):
