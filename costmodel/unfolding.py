@@ -23,6 +23,7 @@ from costmodel.catalogue import Entry, Number, found_among, indexed
 from costmodel.dims import Dim
 from costmodel.errors import CostModelError, InvalidSpec, nearest
 from costmodel.graph import Network
+from costmodel.precision import in_precision
 from costmodel.schema.arithmetic import evaluate
 from costmodel.schema.spec import JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
 
@@ -33,6 +34,7 @@ KINDS = (
     "pad",
 )  # fmt: skip
 FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity")
+PRECISION = "precision"  # the parameter that every network has
 TEXT_OPTIONS = ("padding", "mode", "shape")
 FLOAT_OPTIONS = ("epsilon", "alpha", "beta", "scale")
 MAX_REPEAT = 1000
@@ -44,10 +46,14 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 def compile_network(family: Family, name: str, **parameters: Any) -> Network:
     """Lay out one network of a spec layer by layer, with some of its parameters changed.
 
+    Besides its own parameters every network has ``precision``: fp32, fp16, bf16 or int8.
+
     Raises InvalidSpec with the file, the network, the place of the layer and the rule that it breaks.
     """
     network, said = named_in(family, name)
-    return _Unfolding(family, network, family.networks[network], {**said, **parameters}).network()
+    given = {**said, **parameters}
+    precision = given.pop(PRECISION, "fp32")
+    return in_precision(_Unfolding(family, network, family.networks[network], given).network(), precision)
 
 
 def named_in(family: Family, name: str) -> tuple[str, dict[str, Number]]:
