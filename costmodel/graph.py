@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Union
 
-from costmodel.dims import Dim, Extent, ceil_divide, product, summed, total
+from costmodel.dims import Dim, Extent, ceil_divide, product, summed, total, value_at
 from costmodel.errors import MalformedModel, UnknownSize, nearest
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ class Cost:
         return self.macs * 2 + self.other_flops
 
 
-Attribute = Union[int, float, str, Tensor, "Subgraph", tuple["Attribute", ...]]
+Attribute = Union[int, float, str, Dim, Tensor, "Subgraph", tuple["Attribute", ...]]
 
 
 class Node(NamedTuple):  # a frozen dataclass takes six times as long to make, and every node is one
@@ -357,7 +357,8 @@ class Network:
 
     ``defaults`` binds open sizes where a caller gives none (zoo networks have their published input size).
     ``warnings`` tells what the reader had to assume. ``learnable`` names the stored tensors that training changes where
-    the source says which; where it is None, their place in the graph tells.
+    the source says which; where it is None, their place in the graph tells. ``distinct``: pairs of open counts that were
+    taken to be different when the layers were laid out; where sizes make a pair equal, the network is another one.
     """
 
     name: str
@@ -369,6 +370,7 @@ class Network:
     defaults: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     learnable: frozenset[str] | None = None
+    distinct: tuple[tuple[Extent, Extent], ...] = ()
 
     @cached_property
     def sizes(self) -> Mapping[str, Dim]:
@@ -431,14 +433,17 @@ class Network:
         ``N`` (the first axis), ``H`` and ``W`` (of an image input) and ``S`` (of a token input) are understood for
         the axes of the first input too where the file calls them otherwise or fixes them at that very number.
         Raises UnknownSize for a name that the network does not have, for what is no whole number from 0 up, for two
-        numbers for one size, and, where ``complete`` is asked for, for an open size without a value.
+        numbers for one size, and, where ``complete`` is asked for, for an open size without a value and for sizes at
+        which the layers would be others.
         """
         bound: dict[str, int] = {}
         for name, value in given.items():
             target = self._size_named(name, value)
             number = _whole(value)
             if number is None:
-                raise UnknownSize(f"size {name}={value} of network {self.name!r}: sizes are whole numbers from 0 up")
+                is_fraction = isinstance(value, (float, Fraction))
+                cure = "; a fraction stays open as a quotient, as in width='w/100' with w=75" if is_fraction else ""
+                raise UnknownSize(f"size {name}={value} of network {self.name!r}: sizes are whole numbers from 0 up{cure}")
             if target is not None and bound.setdefault(target, number) != number:
                 raise UnknownSize(
                     f"size {name}={value}: network {self.name!r} calls that axis {target}, which is given as {bound[target]}"
@@ -452,7 +457,18 @@ class Network:
             raise UnknownSize(
                 f"network {self.name!r} leaves {', '.join(missing)} open; give a number for each, as in --at {example}"
             )
+        if complete:
+            self._check_distinct(bound)
         return bound
+
+    def _check_distinct(self, bound: Mapping[str, int]) -> None:
+        for left, right in self.distinct:
+            if value_at(left, bound) == value_at(right, bound):
+                sizes = ", ".join(f"{name}={bound[name]}" for name in sorted(Dim.of(left - right).names))
+                raise UnknownSize(
+                    f"network {self.name!r} at {sizes}: {left} and {right} are both {value_at(left, bound)}, so its layers "
+                    "are others there; build it with these parameters given as numbers"
+                )
 
     def _size_named(self, name: str, value: int) -> str | None:
         if name in self.sizes:
