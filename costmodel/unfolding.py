@@ -10,9 +10,9 @@ import math
 import numbers
 import re
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -20,11 +20,11 @@ from typing import Any
 
 from costmodel.build import Builder
 from costmodel.catalogue import Entry, Number, found_among, indexed
-from costmodel.dims import Dim
+from costmodel.dims import Dim, Extent
 from costmodel.errors import CostModelError, InvalidSpec, nearest
 from costmodel.graph import Network
 from costmodel.precision import in_precision
-from costmodel.schema.arithmetic import evaluate
+from costmodel.schema.arithmetic import Quotient, evaluate, opened
 from costmodel.schema.spec import JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
 
 KINDS = (
@@ -39,6 +39,8 @@ TEXT_OPTIONS = ("padding", "mode", "shape")
 FLOAT_OPTIONS = ("epsilon", "alpha", "beta", "scale")
 MAX_REPEAT = 1000
 MAX_DEPTH = 50
+
+Pairs = list[tuple[Extent, Extent]]
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -128,7 +130,9 @@ class _Unfolding:
         self.where = f"{family.path}, network {name!r}"
         self.placed: InvalidSpec | None = None
         self.spec, self.family = spec, family
+        self.inputs = family.inputs if spec.inputs is None else spec.inputs
         self.blocks = _blocks(family)
+        self.distinct: Pairs = []
         self.values = self._bound(parameters)
         self.builder = Builder(name)
         self.places: dict[str, str] = {}
@@ -136,10 +140,15 @@ class _Unfolding:
     def _bound(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters: the family's, over them the network's, over them the caller's."""
         stated = {**self.family.parameters, **self.spec.parameters}
+        if PRECISION in stated:
+            raise InvalidSpec(f"{self.where}: parameters: every network has {PRECISION!r} of itself; name yours otherwise")
+        sizes = _size_names(self.inputs, stated)
         for name in given:
-            if name not in stated:
-                known = f"its parameters are {', '.join(stated)}" if stated else "it has none"
-                raise InvalidSpec(f"{self.where}: there is no parameter {name!r}; {known}; {nearest(name, stated)}")
+            if name not in stated and name not in sizes:
+                known = f"its parameters are {', '.join((*stated, PRECISION))}, its sizes {', '.join(sizes)}"
+                near = nearest(name, [*stated, PRECISION, *sizes])
+                raise InvalidSpec(f"{self.where}: there is no parameter {name!r}; {known}; {near}")
+        self.sizes = {name: self._size(name, given[name]) for name in sizes if name in given}
         bound: dict[str, Any] = {}
         for name, default in stated.items():
             with self._at(f"parameters.{name}"):
@@ -147,23 +156,46 @@ class _Unfolding:
                 bound[name] = _parameter(given[name], resolved) if name in given else resolved
         return bound
 
+    def _stated_defaults(self) -> dict[str, Any]:
+        """The number of each open size where a caller gives none; of a resolution that is open, an expression."""
+        stated = self.family.defaults if self.spec.defaults is None else self.spec.defaults
+        with self._at("defaults"):
+            return {name: _resolved(default, self.values) for name, default in {"N": 1, **stated}.items()}
+
+    def _size(self, name: str, given: Any) -> Extent:
+        """What stands for an open size of the inputs: a number, another size, or an expression of some."""
+        with self._at(f"size {name}"):
+            value = opened(given) if isinstance(given, str) else _exact(given)
+            if not isinstance(value, (int, Dim)) or isinstance(value, bool) or (isinstance(value, int) and value < 1):
+                raise InvalidSpec(f"must be a whole number from 1 up, or the name of a size, not {given!r}")
+            return value
+
     def network(self) -> Network:
-        inputs = self.family.inputs if self.spec.inputs is None else self.spec.inputs
-        defaults = self.family.defaults if self.spec.defaults is None else self.spec.defaults
-        body = self.family.body if self.spec.body is None else self.spec.body
         scope = _Scope(self.values)
-        for name, shape in inputs.items():
+        follow = {name: size for name, size in self._stated_defaults().items() if isinstance(size, Dim)}
+        self.sizes = {**follow, **self.sizes}
+        for name, shape in self.inputs.items():
             with self._at(f"inputs.{name}"):
-                scope.tensors[name] = self.builder.input(name, [_resolved(extent, self.values) for extent in shape])
+                extents = [_resolved(extent, {**self.sizes, **self.values}) for extent in shape]
+                scope.tensors[name] = self.builder.input(name, extents)
         if not scope.tensors:
             raise InvalidSpec(f'{self.where}: has no inputs; state them, as in inputs = {{ image = ["N", 3, "H", "W"] }}')
+        body = self.family.body if self.spec.body is None else self.spec.body
         last = self._run(body.layers, next(iter(scope.tensors.values())), scope, "body")
         with self._at("outputs"):
             written = [self._tensor(output, scope) for output in body.outputs] or [last]
         self._check_ends(written)
-        with self._at("defaults"):
-            bound = {"N": 1, **{name: _resolved(size, self.values) for name, size in defaults.items()}}
-        return self.builder.finish(*written, defaults=bound)
+        network = self.builder.finish(*written, defaults=self._defaults())
+        return replace(network, distinct=tuple(dict.fromkeys(self.distinct)))
+
+    def _defaults(self) -> dict[str, int]:
+        """The numbers of open sizes where a caller gives none. A size that bears another name keeps its number."""
+        bound: dict[str, int] = {}
+        for name, number in self._stated_defaults().items():
+            size = self.sizes.get(name, Dim.size(name))
+            if isinstance(size, Dim) and size in map(Dim.size, size.names) and isinstance(number, int):
+                bound[str(size)] = number
+        return bound
 
     def _check_ends(self, outputs: Sequence[str]) -> None:
         layers = self.builder.finish().layers
@@ -202,9 +234,10 @@ class _Unfolding:
     def _times(self, step: Step, x: str, scope: _Scope) -> int:
         if not self._holds(step.when, x, scope):
             return 0
-        times = _resolved(1 if step.repeat is None else step.repeat, self._names(x, scope))
+        times = _resolved(1 if step.repeat is None else step.repeat, self._names(x, scope), self.distinct)
         if not isinstance(times, int) or isinstance(times, bool) or not 0 <= times <= MAX_REPEAT:
-            raise InvalidSpec(f"repeat must be a whole number from 0 to {MAX_REPEAT}, not {times!r}")
+            cure = "; a depth cannot stay open, as each repetition has weights of its own" if isinstance(times, Dim) else ""
+            raise InvalidSpec(f"repeat must be a whole number from 0 to {MAX_REPEAT}, not {times!r}{cure}")
         return times
 
     def _kind(self, step: Step, scope: _Scope) -> str:
@@ -271,16 +304,16 @@ class _Unfolding:
             if need not in given:
                 raise InvalidSpec(f"block {use.kind!r} needs {need!r}; give it, as in {need} = 64")
         outside = self._names(use.read[0], use.scope)
-        values = {**self.values, **{option: _resolved(value, outside) for option, value in given.items()}}
+        values = {**self.values, **{option: _resolved(value, outside, self.distinct) for option, value in given.items()}}
         inside = ChainMap(values, {"channels": self.builder.channels(use.read[0])})
         for option, value in {**block.options, **block.let}.items():
             if option not in given:
-                values[option] = _resolved(value, inside)
+                values[option] = _resolved(value, inside, self.distinct)
         return values
 
     def _any_op(self, use: _Use) -> tuple[str, ...]:
         names = self._names(use.read[0], use.scope)
-        attributes = {option: _plain(_resolved(value, names)) for option, value in use.options.items()}
+        attributes = {option: _plain(_resolved(value, names, self.distinct)) for option, value in use.options.items()}
         if isinstance(use.step.names, tuple) and len(use.step.names) > 1:
             outputs = len(use.step.names)
             return self.builder.op_with_outputs(use.step.value, *use.read, outputs=outputs, name=use.name, **attributes)
@@ -303,7 +336,7 @@ class _Unfolding:
         if missing:
             raise InvalidSpec(f"{use.kind} needs {min(missing)!r}")
         names = self._names(use.read[0], use.scope)
-        return {option: _option(option, value, names) for option, value in given.items()}
+        return {option: _option(option, value, names, self.distinct) for option, value in given.items()}
 
     # -- names and places -----------------------------------------------------------------------------------------
 
@@ -314,7 +347,7 @@ class _Unfolding:
     def _holds(self, condition: str | bool | None, x: str, scope: _Scope) -> bool:
         if condition is None or isinstance(condition, bool):
             return condition is not False
-        value = evaluate(condition, self._names(x, scope))
+        value = evaluate(condition, self._names(x, scope), self.distinct)
         if not isinstance(value, bool):
             raise InvalidSpec(f"when = {condition!r} is {value!r}; it must be true or false")
         return value
@@ -388,17 +421,23 @@ def _main_option(kind: str) -> str | None:
 # -- values -----------------------------------------------------------------------------------------------------
 
 
-def _resolved(value: Any, names: Mapping[str, Any]) -> Any:
+def _resolved(value: Any, names: Mapping[str, Any], distinct: Pairs | None = None) -> Any:
     """A value of a spec: texts are expressions, but a single word that names no parameter stands for itself."""
     if isinstance(value, str):
-        return names.get(value, value) if _WORD.fullmatch(value) else evaluate(value, names)
+        return names.get(value, value) if _WORD.fullmatch(value) else evaluate(value, names, distinct)
     if isinstance(value, (list, tuple)):
-        return tuple(_resolved(element, names) for element in value)
+        return tuple(_resolved(element, names, distinct) for element in value)
     return value
 
 
-def _option(option: str, value: Any, names: Mapping[str, Any]) -> Any:
-    resolved = _resolved(value, names)
+def _size_names(inputs: Mapping[str, Sequence[int | str]], parameters: Container[str]) -> list[str]:
+    """The extents of inputs that are open: no numbers, no parameters and no expressions of some."""
+    texts = [extent for shape in inputs.values() for extent in shape if isinstance(extent, str)]
+    return list(dict.fromkeys(text for text in texts if _WORD.fullmatch(text) and text not in parameters))
+
+
+def _option(option: str, value: Any, names: Mapping[str, Any], distinct: Pairs) -> Any:
+    resolved = _resolved(value, names, distinct)
     if isinstance(resolved, str) and option not in TEXT_OPTIONS:
         raise InvalidSpec(f"{option} = {value!r}: there is no parameter {resolved!r}; {nearest(resolved, names)}")
     return _plain(resolved) if option in FLOAT_OPTIONS else resolved
@@ -413,13 +452,21 @@ def _plain(value: Any) -> Any:
 
 def _parameter(value: Any, default: Any) -> Any:
     """A parameter's value as the caller gives it, checked against the kind of its default."""
-    given = _exact(value)
+    given = _opened(value, default)
     for kinds, meaning in _PARAMETER_KINDS:
         if isinstance(default, kinds):
             if isinstance(given, kinds) and isinstance(given, bool) == isinstance(default, bool):
                 return given
             raise InvalidSpec(f"must be {meaning}, as its default {default!r} is, not {value!r}")
     raise InvalidSpec(f"its default {default!r} is neither a number nor a text nor true or false nor a list")
+
+
+def _opened(value: Any, default: Any) -> Any:
+    """A caller's value; a text in the place of a number is an expression of open sizes."""
+    if isinstance(value, (list, tuple)) and isinstance(default, tuple):
+        return tuple(_opened(element, default[0] if default else 0) for element in value)
+    is_number = isinstance(default, (int, Fraction, Dim)) and not isinstance(default, bool)
+    return opened(value) if is_number and isinstance(value, str) else _exact(value)
 
 
 def _exact(value: Any) -> Any:
@@ -435,7 +482,7 @@ def _exact(value: Any) -> Any:
 
 _PARAMETER_KINDS: Sequence[tuple[tuple[type, ...], str]] = (
     ((bool,), "true or false"),
-    ((int, Fraction, Dim), "a number"),
+    ((int, Fraction, Dim, Quotient), "a number, or an expression of open sizes"),
     ((tuple,), "a list"),
     ((str,), "a text"),
 )

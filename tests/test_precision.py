@@ -27,7 +27,8 @@ from costmodel.read.onnx import load
 
 SMALL = [
     "squeezenet1_1", "mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x0_5", "shufflenet_v1_g3", "resnet18",
-    "mnasnet0_5", "efficientnet_b0", "regnet_y_400mf", "googlenet_caffe", "nanodet_m", "mobilenet_ssd", "squeezenet_ssd", "blazeface",
+    "mnasnet0_5", "efficientnet_b0", "regnet_y_400mf", "googlenet_caffe", "nanodet_m", "mobilenet_ssd", "squeezenet_ssd",
+    "blazeface",
     "yolo-fastestv2",
 ]  # fmt: skip
 # random gates, one after the other, bring all signals below one step of int8

@@ -8,7 +8,7 @@ import gzip
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import pytest
 from costmodel import catalogue, specs
 from costmodel.counts import count
 from costmodel.dims import Dim, value_at
-from costmodel.errors import InvalidChoice, InvalidSpec, MalformedModel, UnknownNetwork
+from costmodel.errors import InvalidChoice, InvalidSpec, MalformedModel, UnknownNetwork, UnknownSize
 from costmodel.graph import Layer, Network
 from costmodel.read.onnx import load
 from costmodel.schema.data import data_folder
@@ -222,6 +222,7 @@ SAME: list[tuple[str, dict[str, Any], str]] = [
     ("mobilenet_v2", {}, "graphs/phone__mobilenetv2b_w1__224.onnx.gz"),
     ("mobilenet_v2", {"classes": 1001}, "models/mobilenet_v2.onnx"),
     ("mobilenet_v3_large", {}, "graphs/phone__mobilenetv3_large_w1__224.onnx.gz"),
+    ("mobilenet_v3_small", {"width": 1.25}, "graphs/phone__mobilenetv3_small_w5d4__224.onnx.gz"),
     ("mnasnet1_0", {}, "graphs/phone__mnasnet_b1__224.onnx.gz"),
     ("proxylessnas_mobile", {}, "graphs/phone__proxylessnas_mobile__224.onnx.gz"),
     ("regnet_y_400mf", {}, "graphs/phone__regnety004__224.onnx.gz"),
@@ -339,11 +340,90 @@ def test_a_parameter_may_stay_open() -> None:
     assert count(network).total.params.at(K=10) == 25_557_032 - 990 * 2049
 
 
-def test_a_width_may_stay_open() -> None:
-    """Through rounding to multiples of 8 too: the sum at any width is that of the network built at that width."""
-    open_width = count(specs.zoo("vgg11", width=Dim.size("C"), resolution=64)).total.macs
-    for width in (8, 33, 64):
-        assert open_width.at(N=1, C=width) == count(specs.zoo("vgg11", width=width, resolution=64)).at().macs
+OPENED: list[tuple[str, dict[str, str], str, list[tuple[int, dict[str, Any]]]]] = [
+    ("vgg11", {"width": "C"}, "C", [(width, {"width": width}) for width in (8, 33, 64)]),
+    ("resnet50", {"width": "C"}, "C", [(width, {"width": width}) for width in (1, 24, 64)]),
+    ("mobilenet_v1", {"width": "w/100"}, "w", [(w, {"width": w / 100}) for w in range(3, 200, 7)]),
+    ("mobilenet_v2", {"width": "w/100"}, "w", [(w, {"width": w / 100}) for w in (*range(28, 200, 3), 35, 75, 250)]),
+    ("mobilenet_v2", {"width": "w"}, "w", [(w, {"width": w}) for w in (1, 2, 3)]),
+    ("mobilenet_v3_large", {"width": "w/20"}, "w", [(w, {"width": w / 20}) for w in range(13, 30)]),
+    ("mnasnet1_0", {"width": "w/100"}, "w", [(w, {"width": w / 100}) for w in (50, 75, 100, 130)]),
+    ("efficientnet_b0", {"width": "w/10"}, "w", [(w, {"width": w / 10}) for w in (10, 11, 12, 14, 16, 18, 20)]),
+    ("regnet_y_400mf", {"classes": "K"}, "K", [(k, {"classes": k}) for k in (1, 10)]),
+    ("nanodet_m", {"classes": "K"}, "K", [(k, {"classes": k}) for k in (1, 10)]),
+    ("yolov4-tiny", {"resolution": "32*r"}, "r", [(r, {"resolution": 32 * r}) for r in (4, 13)]),
+]
+
+
+@pytest.mark.parametrize(("name", "opened", "size", "points"), OPENED)
+def test_a_parameter_left_open_counts_as_one_given(
+    name: str, opened: dict[str, str], size: str, points: list[tuple[int, dict[str, Any]]]
+) -> None:
+    """Through rounding to multiples of 8 too: the counts at any point are those of the network built there."""
+    network = specs.zoo(name, **opened)
+    counted = count(network)
+    for value, closed in points:
+        assert counted.at({size: value}) == count(specs.zoo(name, **closed)).at(), value
+    assert size in network.sizes
+
+
+def test_a_learnt_position_for_each_patch_stays_open() -> None:
+    """An open number of tokens is read off a shape while the network runs, which takes a few more bytes."""
+    counted = count(specs.zoo("vit_b_32", resolution="32*r"))
+    for r in (1, 7, 12):
+        mine, closed = counted.at(r=r), count(specs.zoo("vit_b_32", resolution=32 * r)).at()
+        assert replace(mine, activation_bytes=0) == replace(closed, activation_bytes=0)
+        assert 0 <= mine.activation_bytes - closed.activation_bytes <= 16
+
+
+def test_where_the_layers_would_be_others_is_said() -> None:
+    """At a quarter of its width the stem and the first stage of MobileNetV2 are equally wide, and a shortcut joins them."""
+    counted = count(specs.zoo("mobilenet_v2", width="w/100"))
+    closed = count(specs.zoo("mobilenet_v2", width=0.25))
+    assert sum(layer.op == "Add" for layer in closed.layers) == sum(layer.op == "Add" for layer in counted.layers) + 1
+    with pytest.raises(UnknownSize, match=r"at w=25: .* are both 8, so its layers are others there; build it with"):
+        counted.at(w=25)
+
+
+SIZED: list[tuple[dict[str, Any], tuple[Any, ...], dict[str, int]]] = [
+    ({"N": 4}, (4, 3, Dim.size("H"), Dim.size("W")), {"H": 224, "W": 224}),
+    ({"N": "B", "H": "S", "W": "S"}, (Dim.size("B"), 3, Dim.size("S"), Dim.size("S")), {"B": 1, "S": 224}),
+    ({"H": "32*k", "W": "W"}, (Dim.size("N"), 3, 32 * Dim.size("k"), Dim.size("W")), {"N": 1, "W": 224}),
+    ({"resolution": "R"}, (Dim.size("N"), 3, Dim.size("R"), Dim.size("R")), {"N": 1}),
+]
+
+
+@pytest.mark.parametrize(("given", "shape", "defaults"), SIZED)
+def test_sizes_may_be_given_and_renamed(given: dict[str, Any], shape: tuple[Any, ...], defaults: dict[str, int]) -> None:
+    network = specs.zoo("mobilenet_v2", **given)
+    assert network.inputs["image"].shape == shape
+    assert network.defaults == defaults
+    sizes = dict.fromkeys(network.sizes, 3)
+    closed = {name: value_at(extent, sizes) for name, extent in zip("NHW", (shape[0], *shape[2:]), strict=True)}
+    assert count(network).at(sizes) == count(specs.zoo("mobilenet_v2")).at(closed)
+
+
+REFUSED: list[tuple[dict[str, Any], list[str]]] = [
+    ({"depths": ["d", 2, 2, 2]}, ["repeat must be a whole number", "a depth cannot stay open", "weights of its own"]),
+    ({"N": 0}, ["size N: must be a whole number from 1 up, or the name of a size, not 0"]),
+    ({"H": 1.5}, ["size H: must be a whole number"]),
+    ({"H": "1 +"}, ["size H: '1 +' is no expression"]),
+    ({"width": "w/100"}, ["filters must be a whole number, not (w)/100; round it, as in round(64 * width)"]),
+    ({"width": "w +"}, ["parameters.width: 'w +' is no expression"]),
+    ({"X": 3}, ["no parameter 'X'", "its sizes N, H, W"]),
+]
+
+
+@pytest.mark.parametrize(("given", "parts"), REFUSED)
+def test_what_cannot_be_left_open(given: dict[str, Any], parts: list[str]) -> None:
+    with pytest.raises(InvalidSpec) as caught:
+        specs.zoo("resnet18", **given)
+    assert all(part in str(caught.value) for part in ("resnet.toml", "'resnet18'", *parts)), str(caught.value)
+
+
+def test_a_fraction_for_an_open_size() -> None:
+    with pytest.raises(UnknownSize, match=r"w=0\.75.*whole numbers from 0 up; a fraction stays open as a quotient.*w/100"):
+        count(specs.zoo("mobilenet_v2", width="w")).at(w=0.75)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
@@ -363,7 +443,7 @@ def test_unknown_names() -> None:
         specs.zoo("mobilenet_v2", widht=0.5)
     with pytest.raises(UnknownNetwork, match=r"benchmark of ncnn runs no 'mobilenetv2'.*mobilenet_v2"):
         specs.benchmark_network("ncnn", "mobilenetv2")
-    for wrong in ("wide", True, [1], float("nan"), None):
+    for wrong in (True, [1], float("nan"), None):
         with pytest.raises(InvalidSpec, match=r"parameters\.width: must be a number"):
             specs.zoo("mobilenet_v2", width=wrong)
 
