@@ -132,6 +132,22 @@ def user_folder() -> Path:
     return (Path(home) if home else _platform_data() / "costmodel") / "zoo_specs"
 
 
+def installed_path(path: Path) -> Path:
+    """Where a spec file of one's own is put."""
+    return user_folder() / path.name
+
+
+def install(path: Path) -> Path:
+    """Copy a spec file to the user's folder, so that its networks go by their names alone; an older copy is replaced."""
+    target = installed_path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if path.resolve() != target.resolve():
+        written = target.with_suffix(".part")
+        written.write_bytes(path.read_bytes())
+        written.replace(target)
+    return target
+
+
 def _platform_data() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")

@@ -162,10 +162,13 @@ def _attribute(layer: Layer, name: str, value: Any, kind: Any) -> onnx.Attribute
 
         array = numpy.array(value.value, _numpy_dtype(value)).reshape([Dim.of(extent).at() for extent in value.dims])
         return helper.make_attribute(name, numpy_helper.from_array(array))
-    if kind == defs.OpSchema.AttrType.FLOAT:
-        value = float(value)
-    if kind == defs.OpSchema.AttrType.FLOATS:
-        value = tuple(map(float, value))
+    try:
+        if kind == defs.OpSchema.AttrType.FLOAT:
+            value = float(value)
+        if kind == defs.OpSchema.AttrType.FLOATS:
+            value = tuple(map(float, value))
+    except (TypeError, ValueError):
+        raise MalformedModel(f"{layer.label}: attribute {name!r} must be a number, not {value!r}") from None
     empty = AttributeProto.INTS if isinstance(value, tuple) and not value else None
     return helper.make_attribute(name, list(value) if isinstance(value, tuple) else value, attr_type=empty)
 

@@ -76,6 +76,19 @@ def described(name: str) -> tuple[Family, str, Mapping[str, catalogue.Number]]:
     return load_spec(entry.path), entry.name, said
 
 
+def mentions(family: Family, network: str, text: str) -> bool:
+    """Whether the names or the family of a network have a text, forgiving of case and separators, or its notes have it.
+
+    >>> family, network, _ = described("resnet50")
+    >>> mentions(family, network, "Res-Net"), mentions(family, network, "bottleneck"), mentions(family, network, "vgg")
+    (True, True, False)
+    """
+    spec = family.networks[network]
+    names = (network, *spec.aliases, family.path.stem)
+    is_named = any(catalogue.forgiving(text) in catalogue.forgiving(name) for name in names)
+    return is_named or any(text.casefold() in note.casefold() for note in (family.note, spec.note))
+
+
 def _only_network(family: Family) -> str:
     if len(family.networks) == 1:
         return next(iter(family.networks))

@@ -25,6 +25,7 @@ from costmodel.errors import CostModelError, InvalidSpec, nearest
 from costmodel.graph import Network
 from costmodel.precision import in_precision
 from costmodel.schema.arithmetic import Quotient, evaluate, opened
+from costmodel.schema.data import data_folder
 from costmodel.schema.spec import JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
 
 KINDS = (
@@ -56,6 +57,12 @@ def compile_network(family: Family, name: str, **parameters: Any) -> Network:
     given = {**said, **parameters}
     precision = given.pop(PRECISION, "fp32")
     return in_precision(_Unfolding(family, network, family.networks[network], given).network(), precision)
+
+
+def parameters_of(family: Family, name: str, **parameters: Any) -> dict[str, Any]:
+    """The values of a network's parameters, with some of them changed."""
+    precision = parameters.pop(PRECISION, "fp32")
+    return {**_Unfolding(family, name, family.networks[name], parameters).values, PRECISION: precision}
 
 
 def named_in(family: Family, name: str) -> tuple[str, dict[str, Number]]:
@@ -393,10 +400,11 @@ def _blocks(family: Family, above: tuple[Path, ...] = ()) -> dict[str, Block]:
     """The blocks of a file and of the files that it uses; its own come first."""
     found: dict[str, Block] = {}
     for used in family.use:
-        path = family.path.with_name(f"{used}.toml")
-        if not path.is_file():
-            others = [other.stem for other in family.path.parent.glob("*.toml")]
-            raise InvalidSpec(f"{family.path}: use: there is no spec {used!r} beside it; {nearest(used, others)}")
+        path = used_spec(family.path.parent, used)
+        if path is None:
+            others = [other.stem for folder in _homes(family.path.parent) for other in folder.glob("*.toml")]
+            known = nearest(used, others)
+            raise InvalidSpec(f"{family.path}: use: there is no spec {used!r} beside it or in the zoo; {known}")
         if path in (*above, family.path):
             raise InvalidSpec(f"{family.path}: use: {used!r} uses this file in turn; put what both need in a third")
         found.update(_blocks(load_spec(path), (*above, family.path)))
@@ -404,6 +412,15 @@ def _blocks(family: Family, above: tuple[Path, ...] = ()) -> dict[str, Block]:
     if clash:
         raise InvalidSpec(f"{family.path}: blocks.{clash[0]}: a kind of layer has this name; give the block another")
     return {**found, **family.blocks}
+
+
+def used_spec(folder: Path, name: str) -> Path | None:
+    """The file whose blocks a spec in this folder uses under a name: beside it, or in the zoo."""
+    return next((path for home in _homes(folder) if (path := home / f"{name}.toml").is_file()), None)
+
+
+def _homes(folder: Path) -> tuple[Path, Path]:
+    return folder, data_folder("zoo_specs")
 
 
 @lru_cache(maxsize=64)
