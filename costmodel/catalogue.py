@@ -20,6 +20,7 @@ from typing import Union
 
 from costmodel.errors import InvalidSpec, UnknownNetwork, nearest
 from costmodel.schema.data import data_folder
+from costmodel.schema.places import in_file
 from costmodel.schema.spec import read_table
 
 Number = Union[int, Fraction]
@@ -117,9 +118,10 @@ def indexed(found: Iterable[Entry]) -> dict[str, Entry]:
         for name in entry.plain_names:
             other = known.setdefault(forgiving(name), entry)
             if (other.name, other.path) != (entry.name, entry.path):
+                where = in_file(entry.path, ("networks", entry.name))
                 raise InvalidSpec(
-                    f"{entry.path}: network {entry.name!r}: the name {name!r} also stands for {other.name!r} of {other.path}"
-                    "; a name stands for one network, and case and - _ . / do not tell names apart"
+                    f"{where}: network {entry.name!r}: the name {name!r} also stands for {other.name!r} of {other.path}; "
+                    "a name stands for one network, and case and - _ . / do not tell names apart"
                 )
     return known
 

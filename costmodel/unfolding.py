@@ -26,6 +26,7 @@ from costmodel.graph import Network
 from costmodel.precision import in_precision
 from costmodel.schema.arithmetic import Quotient, evaluate, opened
 from costmodel.schema.data import data_folder
+from costmodel.schema.places import in_file, place_of
 from costmodel.schema.spec import JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
 
 KINDS = (
@@ -134,7 +135,7 @@ class _Unfolding:
     """One network on its way from spec to layers."""
 
     def __init__(self, family: Family, name: str, spec: NetworkSpec, parameters: Mapping[str, Any]) -> None:
-        self.where = f"{family.path}, network {name!r}"
+        self.name = name
         self.placed: InvalidSpec | None = None
         self.spec, self.family = spec, family
         self.inputs = family.inputs if spec.inputs is None else spec.inputs
@@ -142,23 +143,24 @@ class _Unfolding:
         self.distinct: Pairs = []
         self.values = self._bound(parameters)
         self.builder = Builder(name)
-        self.places: dict[str, str] = {}
+        self.writers: dict[str, tuple[str, Step]] = {}
 
     def _bound(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters: the family's, over them the network's, over them the caller's."""
         stated = {**self.family.parameters, **self.spec.parameters}
         if PRECISION in stated:
-            raise InvalidSpec(f"{self.where}: parameters: every network has {PRECISION!r} of itself; name yours otherwise")
+            where = self._where("parameters", PRECISION)
+            raise InvalidSpec(f"{where}: parameters: every network has {PRECISION!r} of itself; name yours otherwise")
         sizes = _size_names(self.inputs, stated)
         for name in given:
             if name not in stated and name not in sizes:
                 known = f"its parameters are {', '.join((*stated, PRECISION))}, its sizes {', '.join(sizes)}"
                 near = nearest(name, [*stated, PRECISION, *sizes])
-                raise InvalidSpec(f"{self.where}: there is no parameter {name!r}; {known}; {near}")
+                raise InvalidSpec(f"{self._where()}: there is no parameter {name!r}; {known}; {near}")
         self.sizes = {name: self._size(name, given[name]) for name in sizes if name in given}
         bound: dict[str, Any] = {}
         for name, default in stated.items():
-            with self._at(f"parameters.{name}"):
+            with self._at(f"parameters.{name}", "parameters", name):
                 resolved = _resolved(default, bound)
                 bound[name] = _parameter(given[name], resolved) if name in given else resolved
         return bound
@@ -166,12 +168,12 @@ class _Unfolding:
     def _stated_defaults(self) -> dict[str, Any]:
         """The number of each open size where a caller gives none; of a resolution that is open, an expression."""
         stated = self.family.defaults if self.spec.defaults is None else self.spec.defaults
-        with self._at("defaults"):
+        with self._at("defaults", "defaults"):
             return {name: _resolved(default, self.values) for name, default in {"N": 1, **stated}.items()}
 
     def _size(self, name: str, given: Any) -> Extent:
         """What stands for an open size of the inputs: a number, another size, or an expression of some."""
-        with self._at(f"size {name}"):
+        with self._at(f"size {name}", "inputs"):
             value = opened(given) if isinstance(given, str) else _exact(given)
             if not isinstance(value, (int, Dim)) or isinstance(value, bool) or (isinstance(value, int) and value < 1):
                 raise InvalidSpec(f"must be a whole number from 1 up, or the name of a size, not {given!r}")
@@ -182,14 +184,14 @@ class _Unfolding:
         follow = {name: size for name, size in self._stated_defaults().items() if isinstance(size, Dim)}
         self.sizes = {**follow, **self.sizes}
         for name, shape in self.inputs.items():
-            with self._at(f"inputs.{name}"):
+            with self._at(f"inputs.{name}", "inputs", name):
                 extents = [_resolved(extent, {**self.sizes, **self.values}) for extent in shape]
                 scope.tensors[name] = self.builder.input(name, extents)
         if not scope.tensors:
-            raise InvalidSpec(f'{self.where}: has no inputs; state them, as in inputs = {{ image = ["N", 3, "H", "W"] }}')
+            raise InvalidSpec(f'{self._where()}: has no inputs; state them, as in inputs = {{ image = ["N", 3, "H", "W"] }}')
         body = self.family.body if self.spec.body is None else self.spec.body
         last = self._run(body.layers, next(iter(scope.tensors.values())), scope, "body")
-        with self._at("outputs"):
+        with self._at("outputs", "body", "outputs"):
             written = [self._tensor(output, scope) for output in body.outputs] or [last]
         self._check_ends(written)
         network = self.builder.finish(*written, defaults=self._defaults())
@@ -208,8 +210,12 @@ class _Unfolding:
         layers = self.builder.finish().layers
         read = {name for layer in layers for name in layer.inputs} | set(outputs)
         for name in (name for layer in layers for name in layer.outputs if name not in read):
+            where = self._where("body")
+            if name in self.writers:
+                place, step = self.writers[name]
+                where = f"{self._where_of(step)}, {place}, {step.text}"
             raise InvalidSpec(
-                f"{self.where}, {self.places.get(name, name)}: nothing reads the tensor {name!r}: the branch never joins. "
+                f"{where}: nothing reads the tensor {name!r}: the branch never joins. "
                 "Join it with add, mul or concat, read it with from, or list it in outputs"
             )
 
@@ -218,7 +224,7 @@ class _Unfolding:
     def _run(self, steps: Sequence[Step], x: str, scope: _Scope, place: str) -> str:
         for i, step in enumerate(steps, 1):
             here = f"{place}, layer {i}"
-            with self._at(f"{here}, {step.text}"):
+            with self._at(f"{here}, {step.text}", step=step):
                 x = self._step(step, x, scope, here)
         return x
 
@@ -233,7 +239,7 @@ class _Unfolding:
             written = self._once(_Use(self._kind(step, scope), step, read, inner, name, options, place))
             read = (written[-1],)
             for tensor in written:
-                self.places.setdefault(tensor, place)
+                self.writers.setdefault(tensor, (place, step))
         if step.names is not None:
             self._bind(step.names, written, scope)
         return written[-1] if times else x
@@ -244,7 +250,7 @@ class _Unfolding:
         times = _resolved(1 if step.repeat is None else step.repeat, self._names(x, scope), self.distinct)
         if not isinstance(times, int) or isinstance(times, bool) or not 0 <= times <= MAX_REPEAT:
             cure = "; a depth cannot stay open, as each repetition has weights of its own" if isinstance(times, Dim) else ""
-            raise InvalidSpec(f"repeat must be a whole number from 0 to {MAX_REPEAT}, not {times!r}{cure}")
+            raise InvalidSpec(f"repeat must be a whole number from 0 to {MAX_REPEAT}, not {times}{cure}")
         return times
 
     def _kind(self, step: Step, scope: _Scope) -> str:
@@ -385,15 +391,40 @@ class _Unfolding:
         return nullcontext() if name is None else self.builder.scope(name)
 
     @contextmanager
-    def _at(self, place: str) -> Iterator[None]:
-        """Put the file, the network and the place before the message of whatever goes wrong inside; the innermost only."""
+    def _at(self, place: str, *keys: str, step: Step | None = None) -> Iterator[None]:
+        """Put the file, its line, the network and the place before the message of whatever goes wrong inside; the innermost
+        only. ``keys`` lead to the place in the file, below the network or the family.
+        """
         try:
             yield
         except (CostModelError, TypeError) as error:
             if error is self.placed:
                 raise
-            self.placed = InvalidSpec(f"{self.where}, {place}: {error}")
+            where = self._where(*keys) if step is None else self._where_of(step)
+            self.placed = InvalidSpec(f"{where}, {place}: {error}")
             raise self.placed from error
+
+    def _where(self, *keys: str) -> str:
+        """The file, the line and the network."""
+        own: tuple[str, ...] = ("networks", self.name)
+        return f"{in_file(self.family.path, (*own, *keys), keys, own)}: network {self.name!r}"
+
+    def _where_of(self, step: Step) -> str:
+        """The same for a layer, which may stand in a file that is used."""
+        for family in _families(self.family):
+            place = place_of(family, step)
+            if place is not None:
+                return f"{in_file(family.path, place)}: network {self.name!r}"
+        return self._where()
+
+
+def _families(family: Family) -> Iterator[Family]:
+    """A family, and those whose blocks it uses."""
+    yield family
+    for used in family.use:
+        path = used_spec(family.path.parent, used)
+        if path is not None:
+            yield from _families(load_spec(path))
 
 
 def _blocks(family: Family, above: tuple[Path, ...] = ()) -> dict[str, Block]:
@@ -404,13 +435,16 @@ def _blocks(family: Family, above: tuple[Path, ...] = ()) -> dict[str, Block]:
         if path is None:
             others = [other.stem for folder in _homes(family.path.parent) for other in folder.glob("*.toml")]
             known = nearest(used, others)
-            raise InvalidSpec(f"{family.path}: use: there is no spec {used!r} beside it or in the zoo; {known}")
+            where = in_file(family.path, ("use", family.use.index(used)))
+            raise InvalidSpec(f"{where}: use: there is no spec {used!r} beside it or in the zoo; {known}")
         if path in (*above, family.path):
-            raise InvalidSpec(f"{family.path}: use: {used!r} uses this file in turn; put what both need in a third")
+            where = in_file(family.path, ("use", family.use.index(used)))
+            raise InvalidSpec(f"{where}: use: {used!r} uses this file in turn; put what both need in a third")
         found.update(_blocks(load_spec(path), (*above, family.path)))
     clash = [name for name in family.blocks if name in FIXED_KINDS]
     if clash:
-        raise InvalidSpec(f"{family.path}: blocks.{clash[0]}: a kind of layer has this name; give the block another")
+        where = in_file(family.path, ("blocks", clash[0]))
+        raise InvalidSpec(f"{where}: blocks.{clash[0]}: a kind of layer has this name; give the block another")
     return {**found, **family.blocks}
 
 

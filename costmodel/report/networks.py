@@ -181,7 +181,7 @@ def spec_report(path: Path, networks: Sequence[CheckedNetwork], installed: Path 
     def text() -> list[str | Grid]:
         grid = Grid(("<network", ">layers", ">params", ">MACs", "figures", "<"), [_outcome(network) for network in networks])
         problems = [f"{network.name}: {problem}" for network in networks for problem in network.problems]
-        return [grid, *problems, _usage(path, [network.name for network in networks], installed)]
+        return [grid, *problems, _usage(path, networks, installed)]
 
     lines = [{**row, "problems": "; ".join(network.problems)} for row, network in zip(rows, networks, strict=True)]
     return Report(data, lines, text)
@@ -194,9 +194,12 @@ def _outcome(network: CheckedNetwork) -> tuple[str, ...]:
     return network.name, str(network.layers), _figure(network.params), _figure(network.macs), figures, verdict
 
 
-def _usage(path: Path, names: Sequence[str], installed: Path | None) -> str:
-    if not names:
-        return f"{path}: no networks, but blocks for others to use" + (f"; copied to {installed}" if installed else "")
+def _usage(path: Path, networks: Sequence[CheckedNetwork], installed: Path | None) -> str:
+    if any(network.problems for network in networks):
+        return f"Not added to the zoo: not all of {path} is sound."
+    if not networks:
+        return f"{path}: no networks, but blocks for others to use" + (f"; copied to {installed}." if installed else ".")
+    name = networks[0].name
     if installed is None:
-        return f"Not added to the zoo. A MODEL may be {path}:NAME, as in {path}:{names[0]}, once that is sound."
-    return f"Copied to {installed}: a MODEL may be {names[0]} now, on the command line as in cm.zoo({names[0]!r})."
+        return f"Not added to the zoo, as --check says; a MODEL may be {path}:{name} all the same."
+    return f"Copied to {installed}: a MODEL may be {name} now, on the command line as in cm.zoo({name!r})."

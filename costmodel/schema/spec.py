@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import InvalidSpec, nearest
+from costmodel.schema.lines import line_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -236,13 +237,40 @@ def read_family(path: Path) -> Family:
     """One spec file, its frame checked. Raises InvalidSpec with the file, the place and the rule."""
     table = read_table(path)
     if "path" in table:
-        raise InvalidSpec(f"{path}: unknown key 'path'; {nearest('path', _keys(Family))}")
+        line = line_of(path.read_text("utf-8"), ("path",))
+        raise InvalidSpec(f"{path}:{line}: unknown key 'path'; {nearest('path', _keys(Family))}")
     try:
         return Family.model_validate({**table, "path": path})
     except ValidationError as error:
-        raise InvalidSpec(f"{path}: {_explained(error)}") from None
+        line = line_of(path.read_text("utf-8"), written_path(table, error.errors()[0]["loc"]))
+        raise InvalidSpec(f"{path}:{line}: {_explained(error)}") from None
     except RecursionError:
         raise InvalidSpec(f"{path}: layers are nested too deep") from None
+
+
+def written_path(table: Mapping[str, Any], place: Sequence[str | int]) -> tuple[str | int, ...]:
+    """The keys and entries of a file under which the part of a record stands, as far as there are any.
+
+    >>> written_path({"body": {"layers": [{"add": [["relu"]]}]}}, ("body", "layers", 0, "branches", 0, "steps", 0))
+    ('body', 'layers', 0, 'add', 0, 0)
+    """
+    value: Any = table
+    written: list[str | int] = []
+    for part in place:
+        key: str | int | None = part
+        if isinstance(value, Mapping) and part not in value:
+            renamed = {"branches": next(iter(value), ""), "steps": "layers", "source": "from", "names": "as"}
+            key = None if isinstance(part, int) else renamed.get(part)  # one table may stand for a list of one
+        elif isinstance(value, (list, tuple)) and part == "steps":
+            key = None  # a branch is a list itself
+        if key is None:
+            continue
+        try:
+            value = value[key]
+        except (LookupError, TypeError):
+            break
+        written.append(key)
+    return tuple(written)
 
 
 def _explained(error: ValidationError) -> str:
