@@ -84,7 +84,7 @@ class Builder:
         return shared
 
     def constant(
-        self, values: Sequence[int | float], *, shape: Sequence[int] | None = None, dtype: str | None = None
+        self, values: Sequence[int | float | Dim], *, shape: Sequence[int] | None = None, dtype: str | None = None
     ) -> str:
         """A stored tensor whose values are known: of one axis, or of the shape given. Equal ones are stored once.
 
@@ -93,7 +93,7 @@ class Builder:
         True
         """
         kept = tuple(values)
-        dtype = dtype or ("int64" if all(isinstance(value, int) for value in kept) else self.dtype)
+        dtype = dtype or ("int64" if all(isinstance(value, (int, Dim)) for value in kept) else self.dtype)
         key = (dtype, kept, (len(kept),) if shape is None else tuple(shape))
         if key not in self._constants:
             name = f"constant{len(self._constants) + 1}"
@@ -773,7 +773,7 @@ def _extent(given: int | str | Dim) -> Extent:
 def _positive(label: str, count: Extent, what: str) -> Extent:
     if not isinstance(count, (int, Dim)) or isinstance(count, bool):
         shown = float(count) if isinstance(count, Fraction) else count
-        raise InvalidSpec(f"{label}: {what} must be a whole number, not {shown!r}")
+        raise InvalidSpec(f"{label}: {what} must be a whole number, not {shown}; round it, as in round(64 * width)")
     if isinstance(count, int) and count < 1:
         raise InvalidSpec(f"{label}: {what} must be at least 1, not {count}; the width is too small")
     return count

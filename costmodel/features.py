@@ -148,7 +148,7 @@ def _convolution(network: Network, kernel: Kernel) -> Work:
     layer = kernel.anchor
     stored = max((network.tensors[name] for name in layer.inputs[1:] if name), key=_rank)
     group = layer.attributes.get("group", 1)
-    groups = group if isinstance(group, int) else 1
+    groups = group if isinstance(group, (int, Dim)) else 1
     outer, inner, *window = stored.dims
     share = floor_divide(outer, groups)
     depth, filters = (share, inner) if layer.op == "ConvTranspose" else (inner, share)
@@ -156,7 +156,7 @@ def _convolution(network: Network, kernel: Kernel) -> Work:
     return Work("depthwise" if is_thin else _conv_kind(layer, groups, window), kernel, depth=depth, filters=filters)
 
 
-def _conv_kind(layer: Layer, groups: int, window: list[Extent]) -> str:
+def _conv_kind(layer: Layer, groups: Extent, window: list[Extent]) -> str:
     if groups != 1:
         return "grouped"
     if product(window) == 1:
