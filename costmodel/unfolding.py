@@ -31,7 +31,7 @@ KINDS = (
     "avg_pool", "global_average_pool", "lrn", "upsample", "flatten", "reshape", "transpose", "shuffle", "split", "slice",
     "pad",
 )  # fmt: skip
-FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity")
+FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity", "output")
 TEXT_OPTIONS = ("padding", "mode", "shape")
 FLOAT_OPTIONS = ("epsilon", "alpha", "beta", "scale")
 MAX_REPEAT = 1000
@@ -142,8 +142,9 @@ class _Unfolding:
         return self.builder.finish(*written, defaults=bound)
 
     def _check_ends(self, outputs: Sequence[str]) -> None:
-        layers = self.builder.finish().layers
-        read = {name for layer in layers for name in layer.inputs} | set(outputs)
+        network = self.builder.finish()
+        layers = network.layers
+        read = {name for layer in layers for name in layer.inputs} | network.outputs.keys() | set(outputs)
         for name in (name for layer in layers for name in layer.outputs if name not in read):
             raise InvalidSpec(
                 f"{self.where}, {self.places.get(name, name)}: nothing reads the tensor {name!r}: the branch never joins. "
@@ -197,13 +198,16 @@ class _Unfolding:
             return self._join(use)
         if use.kind in self.blocks:
             return self._block(use, self.blocks[use.kind])
-        unfold = {"identity": self._identity, "layers": self._group, "op": self._any_op}.get(use.kind, self._builder_layer)
-        return unfold(use)
+        own = {"identity": self._identity, "output": self._output, "layers": self._group, "op": self._any_op}
+        return own.get(use.kind, self._builder_layer)(use)
 
     # -- kinds of layers ------------------------------------------------------------------------------------------
 
     def _identity(self, use: _Use) -> tuple[str, ...]:
         return use.read
+
+    def _output(self, use: _Use) -> tuple[str, ...]:
+        return (self.builder.output(use.read[0]),)
 
     def _group(self, use: _Use) -> tuple[str, ...]:
         """Layers in a row; names given inside a repeated group stay inside."""
