@@ -31,6 +31,8 @@ Padding = Union[int, str, Sequence[int]]
 
 OPSET = 20
 
+_FLOAT = 1  # ONNX's number for float32
+
 
 class Builder:
     """A network in the making. Each method adds a layer and returns the name of the tensor that it writes.
@@ -296,6 +298,39 @@ class Builder:
             mixed = self.transpose(self.op("MatMul", scores, value, name="mix"), (0, 2, 1, 3))
             return self.linear(self.reshape(mixed, (0, 0, width)), width, bias=bias, name="output")
 
+    def window_attention(
+        self, x: str, heads: int, *, window: int, shifted: int = 0, cosine: bool = False, name: str | None = None
+    ) -> str:
+        """Multi-head self-attention among the tokens of each window (N, windows, window**2, C), written out in products.
+
+        What a head adds to the score of two tokens depends on their offset and is learnt (Swin, MaxViT). ``shifted`` is the
+        extent of the square map if it was rolled by half a window before it was cut: tokens that met only by that do not
+        see each other. ``cosine`` compares directions alone, and a small network makes what is added (Swin v2).
+
+        >>> b = Builder()
+        >>> b.shape(b.window_attention(b.input("x", ("N", 64, 49, 96)), 3, window=7, shifted=56))
+        (Dim('N'), 64, 49, 96)
+        """
+        label = name or self.numbered("window_attention")
+        *_, width = self._check_windows(self._prefix + label, x, window, shifted)
+        depth = self._share(self._prefix + label, width, heads, "channels")
+        with self.scope(label):
+            together = self.reshape(self.linear(x, 3 * width, name="qkv"), (0, 0, 0, 3 * heads, depth))
+            query, key, value = self.split(self.transpose(together, (0, 1, 3, 2, 4)), 3, axis=2)
+            if cosine:
+                query, key = (self.op("LpNormalization", part, axis=-1, p=2) for part in (query, key))
+            else:
+                query = self.mul(query, self.constant([float(Dim.of(depth).at()) ** -0.5], shape=()))
+            scores = self.op("MatMul", query, self.transpose(key, (0, 1, 2, 4, 3)), name="scores")
+            if cosine:
+                scores = self.mul_weight(scores, (heads, 1, 1), name="temperature")
+            scores = self.add(scores, self._offset_bias(heads, window, made=cosine), broadcast=True)
+            if shifted:
+                scores = self._seen(scores, shifted, window)
+            mixed = self.op("MatMul", self.softmax(scores), value, name="mix")
+            mixed = self.reshape(self.transpose(mixed, (0, 1, 3, 2, 4)), (0, 0, 0, width))
+            return self.linear(mixed, width, name="output")
+
     # -- activations --------------------------------------------------------------------------------------------
 
     def relu(self, x: str, *, name: str | None = None) -> str:
@@ -502,6 +537,44 @@ class Builder:
         for i, x in enumerate(rest, 1):
             so_far = self._op(op, (so_far, x), {}, label if i == len(rest) else f"{label}.{i}")
         return so_far
+
+    def _check_windows(self, label: str, x: str, window: int, shifted: int) -> Shape:
+        """The extents of tokens in windows. Raises InvalidSpec where they are not those of such windows."""
+        dims = self._axes(label, x, 4, 4)
+        if dims[2] != window**2:
+            raise InvalidSpec(f"{label}: a window of {window} has {window**2} tokens, but {x!r} is {_text(dims)}")
+        if shifted and (shifted % window or dims[1] != (shifted // window) ** 2):
+            raise InvalidSpec(f"{label}: a map of {shifted} is not cut into the {dims[1]} windows of {window} that {x!r} has")
+        return dims
+
+    def _offset_bias(self, heads: int, window: int, *, made: bool) -> str:
+        """For each head and pair of tokens of a window: what is learnt for their offset, or made from its logarithm."""
+        steps = range(1 - window, window)
+        if made:
+            offsets = [step for row in steps for column in steps for step in (row, column)]
+            shape = (len(offsets) // 2, 2)
+            sizes, signs = ([1 + abs(o) for o in offsets], [(o > 0) - (o < 0) for o in offsets])
+            lengths, directions = (self.op("Cast", self.constant(part, shape=shape), to=_FLOAT) for part in (sizes, signs))
+            hidden = self.relu(self.linear(self.mul(self.op("Log", lengths), directions), 512, name="offsets"))
+            table = self.linear(hidden, heads, bias=False, name="bias")
+        else:
+            table = self.weight(f"{self._prefix}bias", (len(steps) ** 2, heads))
+        tokens = [(row, column) for row in range(window) for column in range(window)]
+        picks = [(a - c + window - 1) * len(steps) + b - d + window - 1 for a, b in tokens for c, d in tokens]
+        index = self.constant(picks, shape=(len(tokens), len(tokens)))
+        bias = self.transpose(self.op("Gather", table, index, axis=0), (2, 0, 1))
+        return self.mul(self.sigmoid(bias), self.constant([16.0], shape=())) if made else bias
+
+    def _seen(self, scores: str, extent: int, window: int) -> str:
+        """The scores of tokens that were neighbours before the map was rolled; next to nothing for the others."""
+        whole, shift = extent // window, window // 2
+        band = [(i >= extent - window) + (i >= extent - shift) for i in range(extent)]
+        cells = [(row * window, column * window) for row in range(whole) for column in range(whole)]
+        regions = [3 * band[top + i] + band[left + j] for top, left in cells for i in range(window) for j in range(window)]
+        one, other = (
+            self.constant(regions, shape=shape) for shape in ((whole**2, 1, window**2, 1), (whole**2, 1, 1, window**2))
+        )
+        return self.op("Where", self.op("Equal", one, other), scores, self.constant([-100.0], shape=()))
 
     def _check_one_shape(self, label: str, xs: Sequence[str], besides: int | None) -> None:
         """Raise InvalidSpec unless the tensors have one shape, besides one axis where that is given."""

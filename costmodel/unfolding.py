@@ -27,9 +27,9 @@ from costmodel.schema.spec import JOINS, Block, Branch, Family, NetworkSpec, Ste
 
 KINDS = (
     "conv", "deconv", "linear", "bn", "layer_norm", "prelu", "add_weight", "mul_weight", "prepend_token", "attention",
-    "relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu", "softmax", "max_pool",
-    "avg_pool", "global_average_pool", "lrn", "upsample", "flatten", "reshape", "transpose", "shuffle", "split", "slice",
-    "pad",
+    "window_attention", "relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu", "softmax",
+    "max_pool", "avg_pool", "global_average_pool", "lrn", "upsample", "flatten", "reshape", "transpose", "shuffle",
+    "split", "slice", "pad",
 )  # fmt: skip
 FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity", "output")
 TEXT_OPTIONS = ("padding", "mode", "shape")
