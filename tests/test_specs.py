@@ -76,7 +76,8 @@ def test_figures_are_those_of_the_table() -> None:
     """What the specs quote of torchvision is what torchvision's own metadata say, wherever the table has them."""
     quoted: dict[str, dict[str, Any]] = {}
     for f in (f for name in specs.zoo_names() for f in specs.published(name) if f.source.startswith("torchvision")):
-        figures = {"params": f.params and int(f.params), "macs": f.macs and int(f.macs), "top1": f.top1 and f"{float(f.top1):.3f}"}
+        top1 = f.top1 and f"{float(f.top1):.3f}"
+        figures = {"params": f.params and int(f.params), "macs": f.macs and int(f.macs), "top1": top1}
         quoted.setdefault(f.source.split()[-1], {}).update((key, figure) for key, figure in figures.items() if figure)
     stated = stated_by_torchvision()
     assert {weights: quoted.get(weights) for weights in stated} == stated
