@@ -544,7 +544,7 @@ class Builder:
         if dims[2] != window**2:
             raise InvalidSpec(f"{label}: a window of {window} has {window**2} tokens, but {x!r} is {_text(dims)}")
         if shifted and (shifted % window or dims[1] != (shifted // window) ** 2):
-            raise InvalidSpec(f"{label}: a map of {shifted} is not cut into the {dims[1]} windows of {window} that {x!r} has")
+            raise InvalidSpec(f"{label}: a map of {shifted} is not cut into the {dims[1]} windows of {window} of {x!r}")
         return dims
 
     def _offset_bias(self, heads: int, window: int, *, made: bool) -> str:
