@@ -27,12 +27,12 @@ from costmodel.schema.spec import JOINS, Block, Branch, Family, NetworkSpec, Ste
 
 KINDS = (
     "conv", "deconv", "linear", "bn", "layer_norm", "prelu", "add_weight", "mul_weight", "prepend_token", "attention",
-    "window_attention", "relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu", "softmax",
-    "max_pool", "avg_pool", "global_average_pool", "lrn", "upsample", "flatten", "reshape", "transpose", "shuffle",
-    "split", "slice", "pad",
+    "relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu", "softmax", "max_pool",
+    "avg_pool", "global_average_pool", "lrn", "upsample", "flatten", "reshape", "transpose", "shuffle", "split", "slice",
+    "pad", "window_attention",
 )  # fmt: skip
 FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity", "output")
-TEXT_OPTIONS = ("padding", "mode", "shape")
+TEXT_OPTIONS = ("padding", "mode", "shape", "shared")
 FLOAT_OPTIONS = ("epsilon", "alpha", "beta", "scale")
 MAX_REPEAT = 1000
 MAX_DEPTH = 50
