@@ -441,7 +441,11 @@ def test_named_tensors_and_joins(tmp_path: Path) -> None:
 def test_an_output_that_only_some_networks_have(tmp_path: Path) -> None:
     text = HEAD + """
     parameters = { side = true }
-    body.layers = [{ conv = 8, as = "stem" }, { layers = ["sigmoid", "output"], when = "side" }, { relu = {}, from = "stem" }]
+    body.layers = [
+      { conv = 8, as = "stem" },
+      { layers = ["sigmoid", "output"], when = "side" },
+      { relu = {}, from = "stem" },
+    ]
     """
     assert list(compiled(tmp_path, text).outputs) == ["relu1", "sigmoid1"]
     assert list(compiled(tmp_path, text, side=False).outputs) == ["relu1"]
