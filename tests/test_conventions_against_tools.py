@@ -127,11 +127,17 @@ def attention() -> nn.Module:
     return nn.MultiheadAttention(32, 4, batch_first=True)
 
 
+def standardized(w: Any, scale: Any = None) -> Any:
+    """Weights with the mean 0 and the variance 1 (or another) in every filter, as torch's batch norm makes them."""
+    return F.batch_norm(w.reshape(1, len(w), -1), None, None, weight=scale, training=True).reshape(w.shape)
+
+
 IMAGE, ROWS = (1, 4, 8, 8), (1, 6, 32)
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "Conv1d": (lambda: nn.Conv1d(4, 6, 3), (1, 4, 9)),
     "Conv2d": (lambda: nn.Conv2d(4, 8, 3), IMAGE),
     "Conv2d grouped": (lambda: nn.Conv2d(4, 8, 3, bias=False, groups=2, dilation=2), IMAGE),
+    "Conv2d padded by name": (lambda: nn.Conv2d(4, 8, 3, padding="same"), IMAGE),
     "Conv3d": (lambda: nn.Conv3d(2, 3, 2), (1, 2, 4, 5, 6)),
     "ConvTranspose2d": (lambda: nn.ConvTranspose2d(4, 6, 4, 2, 1, groups=2), IMAGE),
     "Linear": (lambda: nn.Linear(32, 5), ROWS),
@@ -184,6 +190,14 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (calling(lambda x, m: F.linear(x, m.weight, m.bias), lambda: nn.Linear(32, 5)), ROWS),
     "adaptive_avg_pool2d": (calling(lambda x: F.adaptive_avg_pool2d(x, 1)), IMAGE),
     "mean": (calling(lambda x: x.mean((2, 3))), IMAGE),
+    "mean that keeps its axes": (calling(lambda x: x.mean((2, 3), keepdim=True)), IMAGE),
+    "conv2d of what is stored": (calling(lambda x, m: x + m(torch.ones(1, 4, 8, 8)), lambda: nn.Conv2d(4, 4, 1)), IMAGE),
+    "conv2d by weights of unit variance": (
+        calling(lambda x, m: F.conv2d(x, standardized(m.weight)), lambda: nn.Conv2d(4, 8, 3)), IMAGE,
+    ),
+    "conv2d by weights of learned variance": (
+        calling(lambda x, m: F.conv2d(x, standardized(m.weight, m.bias * 2)), lambda: nn.Conv2d(4, 8, 3)), IMAGE,
+    ),
     "grid_sample": (calling(lambda x: F.grid_sample(x, torch.zeros(1, 5, 5, 2))), IMAGE),
     "matmul": (calling(lambda x: torch.matmul(x, x.transpose(1, 2))), ROWS),
     "@": (calling(lambda x: x @ x.transpose(1, 2)), ROWS),
@@ -195,12 +209,12 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 BY_NAME = "ptflops counts some spellings of a function, and the graph does not tell how it was spelt"
 ONES = "the exporter writes the weights of a group norm apart, as ones where it has none"
 LENGTHWISE = "torch exports it as gathers and products"
-UNROLLED = "torch exports it unrolled, and the products with the zero state are constant"
+UNROLLED = "torch exports it unrolled, as linear layers and activations; the tools see one operation, or one module"
 DIFFERENT_LAYERS: dict[tuple[str, str], str] = {
     **dict.fromkeys([("torch.relu", "ptflops"), ("@", "ptflops"), ("add", "ptflops")], BY_NAME),
     **dict.fromkeys([("GroupNorm plain", "fvcore"), ("GroupNorm plain", "ptflops")], ONES),
     **dict.fromkeys([("Upsample linear", "thop"), ("Upsample linear", "ptflops")], LENGTHWISE),
-    **dict.fromkeys([("RNN", tool) for tool in TOOLS], UNROLLED),
+    **dict.fromkeys([("RNN", tool) for tool in ("fvcore", "ptflops", "thop")], UNROLLED),
 }
 
 
