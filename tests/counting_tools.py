@@ -98,6 +98,16 @@ def onnx_tool_macs(model: Any) -> int:
     return int(graph.macs[0])
 
 
+def published_macs(name: str) -> int | None:
+    """What torchvision's documentation states for a network of its own and 224 pixels, to thousandths of a billion."""
+    from torchvision.models import get_model_weights
+
+    for entry in get_model_weights(name):
+        if entry.transforms().crop_size == [224]:
+            return round(entry.meta["_ops"] * 1e9)
+    return None
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     logging.disable(logging.ERROR)
