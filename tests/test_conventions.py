@@ -172,10 +172,12 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 MODULES = "torch.nn.modules."
 LINEAR, RELU, SILU = f"{MODULES}linear.Linear", f"{MODULES}activation.ReLU", f"{MODULES}activation.SiLU"
+CONV = f"{MODULES}conv.Conv2d"
 SIGMOID, SOFTMAX = f"{MODULES}activation.Sigmoid", f"{MODULES}activation.Softmax"
 ATTENTION, LAYER_NORM = f"{MODULES}activation.MultiheadAttention", f"{MODULES}normalization.LayerNorm"
 SDPA, LAYER_NORMED = "aten.scaled_dot_product_attention.default", "aten.layer_norm.default"
 TORCHS = [name for name in CONVENTIONS if name != "onnx-tool"]
+ROWS = (8, 6)
 Origin = tuple[str, dict[str, Any], tuple[str, ...], dict[str, int]]
 ORIGINS: list[Origin] = [
     ("Relu", {}, ("Net", RELU, "aten.relu.default"), {"ptflops": 2 * E}),
@@ -195,6 +197,24 @@ ORIGINS: list[Origin] = [
         "MatMul", {"w": (6, 5)}, ("Net", "timm.layers.attention.Attention", LINEAR, "aten.linear.default"),
         dict.fromkeys(set(TORCHS) - {"ptflops"}, 5 * E),
     ),
+    # called by name: products of 8 rows, and a bias of 5
+    (
+        "Gemm", {"w": (6, 5), "b": (5,)}, ("Net", "aten.addmm.default"),
+        {
+            **dict.fromkeys(("fvcore", "torch", "torchvision"), 8 * 6 * 5),
+            "ptflops": 8 * 6 * 5 + 5, "ptflops-aten": 8 * (6 + 1) * 5,
+        },
+    ),
+    # padded by name, which is another operation of torch and taken apart where it is exported
+    (
+        "Conv", {"w": (5, 4, 1, 1)}, ("Net", CONV, "aten.convolution.default"),
+        dict.fromkeys(set(TORCHS) - {"fvcore"}, 5 * 4 * 48),
+    ),
+    # by the moments of what it normalises
+    (
+        "BatchNormalization", dict.fromkeys("sbmv", (4,)), ("Net", "aten._native_batch_norm_legit.no_stats"),
+        {"fvcore": 5 * E},
+    ),
     ("Sigmoid", {}, ("Net", SILU, "aten.silu.default"), {"ptflops": E}),
     ("Sigmoid", {}, ("Net", SIGMOID, "aten.sigmoid.default"), {}),
     ("Softmax", {}, ("Net", SOFTMAX, "aten.softmax.int"), {"thop": 3 * E - E // 6, "ptflops": E}),
@@ -206,7 +226,8 @@ ORIGINS: list[Origin] = [
 @pytest.mark.parametrize("case", ORIGINS, ids=[f"{op}-{i}" for i, (op, *_) in enumerate(ORIGINS)])
 def test_what_the_layer_was_decides(case: Origin, convention: str) -> None:
     op, stored, origin, expected = case
-    found = counts([node(op, ["x", *stored], "y", *origin)], IMAGE, stored, convention)
+    shape = ROWS if op == "Gemm" else IMAGE
+    found = counts([node(op, ["x", *stored], "y", *origin)], shape, stored, convention)
     assert found.total.macs == expected.get(convention, 0)
 
 

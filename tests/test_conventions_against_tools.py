@@ -194,6 +194,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "torch.relu": (calling(lambda x: torch.relu(x)), IMAGE),
     "gelu": (calling(lambda x: F.gelu(x)), IMAGE),
     "linear": (calling(lambda x, m: F.linear(x, m.weight, m.bias), lambda: nn.Linear(32, 5)), ROWS),
+    "addmm": (calling(lambda x, m: torch.addmm(m.bias, x, m.weight.t()), lambda: nn.Linear(32, 5)), (6, 32)),
     "adaptive_avg_pool2d": (calling(lambda x: F.adaptive_avg_pool2d(x, 1)), IMAGE),
     "mean": (calling(lambda x: x.mean((2, 3))), IMAGE),
     "mean that keeps its axes": (calling(lambda x: x.mean((2, 3), keepdim=True)), IMAGE),
