@@ -84,8 +84,8 @@ def _is_integer(
 
 def _dtype(graph: Network | Body, layer: Layer, producers: Mapping[str, Layer]) -> str:
     """The dtype of the arithmetic: that of the quantised inputs, and both where they differ in width."""
-    found = [graph.tensors[producers[name].inputs[0]].dtype for name in layer.inputs[:2] if name in producers]
-    return arithmetic(found)
+    makers = [producers[name] for name in layer.inputs[:2] if name in producers]
+    return arithmetic([graph.tensors[maker.inputs[0]].dtype for maker in makers if maker.op == DEQUANTIZE])
 
 
 def arithmetic(dtypes: list[str]) -> str:
