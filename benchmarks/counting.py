@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import io
 import math
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ import onnx
 
 import costmodel as cm
 from costmodel.ops import engine
-from costmodel.read import wire
+from costmodel.read import nodes, wire
 
 Tool = Callable[[Path], object]
 
@@ -30,8 +31,16 @@ Tool = Callable[[Path], object]
 def floor(path: Path) -> object:
     with path.open("rb") as file:
         model = onnx.ModelProto.FromString(wire.without_weights(wire.File(file.fileno())))
-    nodes = model.graph.node
-    return [(node.op_type, list(node.input), list(node.output), [a.name for a in node.attribute]) for node in nodes]
+    return visited(model.graph)
+
+
+def visited(graph: onnx.GraphProto) -> list[object]:
+    found: list[object] = []
+    for node in graph.node:
+        found.append((node.op_type, list(node.input), list(node.output), [a.name for a in node.attribute]))
+        if node.op_type in ("If", "Loop", "Scan"):
+            found += [visited(attribute.g) for attribute in node.attribute if attribute.HasField("g")]
+    return found
 
 
 def ours(path: Path) -> object:
@@ -40,6 +49,7 @@ def ours(path: Path) -> object:
 
 def ours_from_cold(path: Path) -> object:
     engine.forget()
+    nodes.forget()
     return ours(path)
 
 
@@ -112,7 +122,8 @@ def main() -> None:
     print(f"{'':156}" + f"{'cold':>22}{'costmodel':>16}")
     print(f"{'graph':24}" + "".join(f"{name:>22}" for name in TOOLS) + f"{'x floor':>8}{'x peer':>8}" * 2)
     folder = arguments.folder.resolve()
-    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # a peer leaves files where it runs
+    with tempfile.TemporaryDirectory() as scratch:
+        os.chdir(scratch)  # a peer leaves files where it runs
         for path in sorted(folder.glob("*.onnx")):
             times = {name: best_ms(tool, path, arguments.repeats) for name, tool in TOOLS.items()}
             print(row(path.stem, times), flush=True)

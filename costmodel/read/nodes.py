@@ -1,4 +1,4 @@
-"""Nodes from their serialised form, each distinct description of an op read once.
+"""Nodes from their serialised form, each distinct description of an op read once in a process.
 
 A node's message holds its inputs, outputs and name (fields 1 to 3), then its op, attributes and domain (4 to 8), then the
 exporter's metadata (onnx.proto, NodeProto). Equal layers have equal bytes from the op on, so what these say is looked up:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT, NAME, METADATA = (field << 3 | 2 for field in (1, 2, 3, 9))  # keys
 
+MEMO_LIMIT = 20_000  # descriptions
+LONG = 1024  # bytes of a description that no other node is likely to share: a constant, a body
+
 ReadAttributes = Callable[["Iterable[onnx.AttributeProto]"], "dict[str, Attribute]"]
 
 
@@ -36,60 +39,64 @@ class _Described(NamedTuple):
     name: str
 
 
-class NodeReader:
-    """Reads the nodes of one model; ``read_attributes`` makes Python values of the attributes that are new."""
+_KNOWN: dict[bytes, _Described] = {}  # of all models that this process has read
 
-    def __init__(self, read_attributes: ReadAttributes) -> None:
-        import onnx
 
-        self._proto = onnx.NodeProto
-        self._read_attributes = read_attributes
-        self._described: dict[bytes, _Described] = {}
+def forget() -> None:
+    """Empty the memo of descriptions, as a measurement from cold needs."""
+    _KNOWN.clear()
 
-    def read(self, messages: Iterable[bytes]) -> tuple[Node, ...]:
-        """The nodes, each under a name of its own. Raises MalformedModel for one that is damaged."""
-        used: dict[str, int] = {}
-        return tuple([self._node(data, index, used) for index, data in enumerate(messages)])
 
-    def _node(self, data: bytes, index: int, used: dict[str, int]) -> Node:
+def nodes_from(messages: Iterable[bytes], read_attributes: ReadAttributes) -> tuple[Node, ...]:
+    """The nodes that these bytes are, each under a name of its own; ``read_attributes`` makes Python values of theirs.
+
+    Raises MalformedModel for one that is damaged.
+    """
+    used: dict[str, int] = {}
+    nodes = []
+    for index, data in enumerate(messages):
         inputs, outputs, name, rest = _joined_names(data)
-        found = self._described.get(rest)
-        if found is None:
-            found = self._new(rest)
-        if found.inputs or found.outputs:
-            inputs, outputs = (*inputs, *found.inputs), (*outputs, *found.outputs)
-        name = found.name or name or f"{found.op}_{index}"
+        said = _KNOWN.get(rest) or _described(rest, read_attributes)
+        if said.inputs or said.outputs:
+            inputs, outputs = (*inputs, *said.inputs), (*outputs, *said.outputs)
+        name = said.name or name or f"{said.op}_{index}"
         seen = used[name] = used.get(name, -1) + 1
         if seen:
             name = f"{name}_{seen}"
-        place = Exported(name, found.metadata) if found.metadata or name[0] == "/" else NOWHERE
-        return Node(name, found.op, inputs, outputs, found.attributes, found.domain, None, place)
+        place = Exported(name, said.metadata) if said.metadata or name[0] == "/" else NOWHERE
+        nodes.append(Node(name, said.op, inputs, outputs, said.attributes, said.domain, None, place))
+    return tuple(nodes)
 
-    def _new(self, rest: bytes) -> _Described:
-        """A description that no node had before; without the metadata another node may have had it."""
-        at = _start_of_metadata(rest)
-        said = rest[:at]
-        found = self._described.get(said)
-        if found is None:
-            found = self._described[said] = self._parsed(said)
-        return found._replace(metadata=rest[at:]) if at < len(rest) else found
 
-    def _parsed(self, said: bytes) -> _Described:
-        from google.protobuf.message import DecodeError
+def _described(rest: bytes, read_attributes: ReadAttributes) -> _Described:
+    """A description that no node had before; without the metadata another node may have had it."""
+    at = _start_of_metadata(rest)
+    told = rest[:at]
+    said = _KNOWN.get(told) or _parsed(told, read_attributes)
+    if len(told) <= LONG:
+        if len(_KNOWN) >= MEMO_LIMIT:
+            _KNOWN.clear()
+        _KNOWN[told] = said
+    return said._replace(metadata=rest[at:]) if at < len(rest) else said
 
-        try:
-            proto = self._proto.FromString(said)
-        except (DecodeError, RuntimeError) as error:
-            raise MalformedModel(f"a node is damaged: {error}") from None
-        return _Described(
-            op=checked_text(proto.op_type, "the op of a node"),
-            domain="" if proto.domain == "ai.onnx" else checked_text(proto.domain, "the domain of a node"),
-            attributes=self._read_attributes(proto.attribute),
-            metadata=b"",
-            inputs=tuple(proto.input),
-            outputs=tuple(proto.output),
-            name=checked_text(proto.name, "the name of a node"),
-        )
+
+def _parsed(told: bytes, read_attributes: ReadAttributes) -> _Described:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.NodeProto.FromString(told)
+    except (DecodeError, RuntimeError) as error:
+        raise MalformedModel(f"a node is damaged: {error}") from None
+    return _Described(
+        op=checked_text(proto.op_type, "the op of a node"),
+        domain="" if proto.domain == "ai.onnx" else checked_text(proto.domain, "the domain of a node"),
+        attributes=read_attributes(proto.attribute),
+        metadata=b"",
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+        name=checked_text(proto.name, "the name of a node"),
+    )
 
 
 def _joined_names(data: bytes) -> tuple[tuple[str, ...], tuple[str, ...], str, bytes]:

@@ -12,7 +12,7 @@ from costmodel.graph import DTYPE_BITS, Attribute, Node, Subgraph, Tensor, dtype
 from costmodel.ops.shapes import VALUE_LIMIT
 from costmodel.read.declared import checked_text, declared_tensor, declared_type
 from costmodel.read.functions import Reference
-from costmodel.read.nodes import NodeReader
+from costmodel.read.nodes import nodes_from
 
 if TYPE_CHECKING:
     import onnx
@@ -26,7 +26,7 @@ def read_graph(proto: onnx.GraphProto, nodes: Iterable[bytes] | None = None) -> 
     inputs = [info for info in proto.input if info.name not in initializers]
     return Subgraph(
         name=proto.name,
-        nodes=read_nodes(proto.node) if nodes is None else NodeReader(read_attributes).read(nodes),
+        nodes=read_nodes(proto.node) if nodes is None else nodes_from(nodes, read_attributes),
         inputs={info.name: declared_tensor(info) for info in inputs},
         outputs=tuple(info.name for info in proto.output),
         initializers=initializers,
@@ -50,7 +50,7 @@ def _read_sparse(proto: onnx.SparseTensorProto) -> Tensor:
 
 
 def read_nodes(protos: Iterable[onnx.NodeProto]) -> tuple[Node, ...]:
-    return NodeReader(read_attributes).read(proto.SerializeToString() for proto in protos)
+    return nodes_from((proto.SerializeToString() for proto in protos), read_attributes)
 
 
 def read_attributes(protos: Iterable[onnx.AttributeProto]) -> dict[str, Attribute]:

@@ -9,7 +9,7 @@ from onnx.backend.test.case.node import collect_testcases
 
 from costmodel.errors import MalformedModel
 from costmodel.graph import Node
-from costmodel.read.nodes import NodeReader
+from costmodel.read.nodes import nodes_from
 from costmodel.read.proto import read_attributes, read_nodes, read_tensor
 
 
@@ -65,7 +65,7 @@ def test_the_order_of_the_fields_does_not_matter(proto: onnx.NodeProto, turn: in
     parts = fields(proto)
     data = b"".join(parts[turn:] + parts[:turn])
     assert onnx.NodeProto.FromString(data) == proto
-    (node,) = NodeReader(read_attributes).read([data])
+    (node,) = nodes_from([data], read_attributes)
     assert read(node) == said(proto)
     assert node.name == "first"
 
@@ -88,7 +88,7 @@ def test_unnamed_and_equally_named_nodes_get_names_of_their_own() -> None:
 )
 def test_what_is_no_node_is_named(data: bytes, message: str) -> None:
     with pytest.raises(MalformedModel, match=message):
-        NodeReader(read_attributes).read([data])
+        nodes_from([data], read_attributes)
 
 
 DTYPES = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT8", "BOOL")
