@@ -175,6 +175,17 @@ class Builder:
         with self.scope(self.numbered(function.__name__)):
             return function(self, x, *args, **options)
 
+    def repeat(self, times: int, function: Callable[..., str], x: str, *args: Any, **options: Any) -> str:
+        """A block several times in a row, each on what the one before gives.
+
+        >>> b = Builder()
+        >>> b.shape(b.repeat(3, Builder.conv, b.input("x", (1, 8, 32, 32)), 8, kernel=3))
+        (1, 8, 26, 26)
+        """
+        for _ in range(times):
+            x = function(self, x, *args, **options)
+        return x
+
     # -- any op -------------------------------------------------------------------------------------------------
 
     def op(self, op: str, *inputs: str, name: str | None = None, domain: str = "", **attributes: Attribute) -> str:
@@ -635,6 +646,7 @@ def block(
     def called(b: Builder, x: Reads, /, *args: Options.args, **options: Options.kwargs) -> Gives:
         return b.block(function, x, *args, **options)
 
+    called.is_block = True  # type: ignore[attr-defined]
     return called
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from costmodel.build import Builder
+from costmodel.build import Builder, Extents
 from costmodel.counts import INTEGERS, QUANTITIES, Quantities, count, learnable
 from costmodel.errors import UnknownSize
 from costmodel.features import NAMES
 from costmodel.graph import Layer, Tensor
 from costmodel.search.parts import FREED, Indivisible, Leaf, Part, Row, Step, network_of
 
+NO_QUANTITIES = (0,) * len(QUANTITIES)
 COLUMNS = (*QUANTITIES, "peak_bytes", *NAMES)
 
 Candidate = TypeVar("Candidate")
@@ -35,6 +36,7 @@ class Blocks:
     def __init__(self, runtime: str = "") -> None:
         self.runtime = runtime
         self._made: dict[Any, Made] = {}
+        self._leaves: dict[Any, Leaf] = {}
         self._constants: dict[Tensor, str] = {}
 
     def row(self, define: Callable[[Builder, Candidate], str], candidate: Candidate, sizes: Mapping[str, int]) -> Row:
@@ -42,7 +44,7 @@ class Blocks:
         b = PartBuilder(self, "", sizes)
         part = b.whole(define(b, candidate))
         memory = tuple([(i, FREED, int(b.tensor(name).nbytes)) for i, name in enumerate(b.inputs)])
-        found = part.outcome(memory, (None,) * len(memory), ())
+        found = part.worked_out(memory, (None,) * len(memory), ())
         features = [found.features, *[chain.features for chain in found.tails if chain]]
         return (*part.quantities(), found.peak, *map(sum, zip(*features, strict=True)))
 
@@ -73,18 +75,32 @@ class Blocks:
         options: Mapping[str, Any],
     ) -> Made:
         b = PartBuilder(self, f"{function.__name__}{len(self._made)}.")
-        names = [b.take(i, tensor) for i, tensor in enumerate(inputs)]
+        names = [b.take(tensor) for tensor in inputs]
         returned = function(b, names[0] if pattern is None else tuple([names[i] for i in pattern]), *args, **options)
         results = (returned,) if isinstance(returned, str) else tuple(returned)
-        new = list(dict.fromkeys(name for name in results if name not in names))
-        reads = [i for i, name in enumerate(names) if b.is_read(name)]
+        new = list(dict.fromkeys([name for name in results if name not in names]))
+        reads = b.reads()
         return Made(
-            part=b.part([names[i] for i in reads], new),
+            part=b.part(reads, new),
             reads=tuple(reads),
-            given=tuple(b.tensor(name) for name in new),
-            returns=tuple(names.index(name) if name in names else -1 - new.index(name) for name in results),
+            given=tuple([b.tensor(name) for name in new]),
+            returns=tuple([names.index(name) if name in names else -1 - new.index(name) for name in results]),
             is_single=isinstance(returned, str),
         )
+
+    def leaf(self, layer: Layer, tensors: Mapping[str, Tensor], constants: Mapping[str, str]) -> Leaf:
+        """The layer as it is wherever it occurs: equal layers have one cost (see ops.engine)."""
+        names = {"": "", **constants}
+        for name in (*layer.inputs, *layer.outputs):
+            names.setdefault(name, f"{len(names)}")
+        inputs, outputs = (tuple([names[name] for name in part]) for part in (layer.inputs, layer.outputs))
+        key = id(layer.cost), layer.op, inputs, outputs
+        found = self._leaves.get(key)
+        if found is None:
+            used = {names[name]: tensors[name] for name in (*layer.inputs, *layer.outputs) if name}
+            renamed = layer._replace(inputs=inputs, outputs=outputs)
+            found = self._leaves[key] = Leaf(renamed, used, frozenset(constants.values()), self.runtime)
+        return found
 
     def constant_named(self, tensor: Tensor) -> str:
         """The name of a constant's values, the same in all blocks."""
@@ -98,24 +114,47 @@ class PartBuilder(Builder):
         super().__init__(sizes=sizes)
         self._blocks = blocks
         self._scope = self._prefix = scope
-        self._steps: list[tuple[Leaf | Part, tuple[str, ...], tuple[str, ...]]] = []
+        self._number: dict[str, int] = {}
+        self._steps: list[Step] = []
         self._own: list[Layer] = []
 
+    def input(self, name: str, shape: Extents, *, dtype: str | None = None) -> str:
+        self._number[name] = len(self._number)
+        return super().input(name, shape, dtype=dtype)
+
     def block(self, function: Callable[..., Any], x: str | tuple[str, ...], *args: Any, **options: Any) -> Any:
-        pattern: tuple[int, ...] | None = None
-        names: tuple[str, ...] = (x,) if isinstance(x, str) else tuple(dict.fromkeys(x))
-        if not isinstance(x, str):
+        names: Sequence[str]
+        if isinstance(x, str):
+            names, pattern = (x,), None
+        else:
+            names = list(dict.fromkeys(x))
             pattern = tuple([names.index(name) for name in x])
-        part, reads, given, returns, is_single = self._blocks.made(
-            function, tuple([self.tensor(name) for name in names]), pattern, args, options
-        )
-        label = f"{self._scope}{len(self._steps)}/"
-        outputs = tuple([f"{label}{i}" for i in range(len(given))])
-        self._tensors.update(zip(outputs, given, strict=True))
+        tensors = tuple([self._tensors.get(name) or self.tensor(name) for name in names])
+        part, reads, given, returns, is_single = self._blocks.made(function, tensors, pattern, args, options)
+        first = len(self._number)
+        outputs = [f"{self._scope}{first + i}" for i in range(len(given))]
+        for i, output in enumerate(outputs):
+            self._tensors[output] = given[i]
+            self._number[output] = first + i
         if part.steps:
-            self._steps.append((part, tuple([names[i] for i in reads]), outputs))
-        found = tuple([names[i] if i >= 0 else outputs[-1 - i] for i in returns])
-        return found[0] if is_single else found
+            numbers = tuple([self._number[names[i]] for i in reads])
+            self._steps.append(Step(part, numbers, tuple(range(first, first + len(given)))))
+        if is_single:
+            return names[returns[0]] if returns[0] >= 0 else outputs[-1 - returns[0]]
+        return tuple([names[i] if i >= 0 else outputs[-1 - i] for i in returns])
+
+    def repeat(self, times: int, function: Callable[..., str], x: str, *args: Any, **options: Any) -> str:
+        if times < 2 or not getattr(function, "is_block", False):
+            return super().repeat(times, function, x, *args, **options)
+        y = function(self, x, *args, **options)
+        step = self._steps[-1] if self._steps else None
+        if step and step.outputs == (self._number[y],) and step.inputs == (self._number[x],) and self._same(x, y):
+            step.times = times
+            return y
+        return super().repeat(times - 1, function, y, *args, **options)
+
+    def _same(self, x: str, y: str) -> bool:
+        return self._tensors[x] == self._tensors[y]
 
     # -- what blocks need of it -----------------------------------------------------------------------------------
 
@@ -126,16 +165,21 @@ class PartBuilder(Builder):
     def tensor(self, name: str) -> Tensor:
         return self._tensors[self._known(name)]
 
-    def take(self, position: int, tensor: Tensor) -> str:
+    def take(self, tensor: Tensor) -> str:
         """A tensor from outside, as an input of the block."""
         if tensor.constant:
             raise Indivisible("a block that reads a weight may share it with another")
-        name = f"{self._scope}x{position}"
+        number = len(self._number)
+        name = f"{self._scope}x{number}"
         self._tensors[name] = tensor
+        self._number[name] = number
+        self._n_taken = number + 1
         return name
 
-    def is_read(self, name: str) -> bool:
-        return any(name in reads for _, reads, _ in self._steps)
+    def reads(self) -> list[int]:
+        """The inputs of the block that it reads."""
+        read = {number for step in self._steps for number in step.inputs}
+        return [number for number in range(self._n_taken) if number in read]
 
     def whole(self, output: str) -> Part:
         """The part that is the network."""
@@ -145,38 +189,43 @@ class PartBuilder(Builder):
             if open_sizes:
                 size = min(open_sizes)
                 raise UnknownSize(f"input {name!r} leaves {size} open; a table needs a number for it, as in {size}=1")
-            if name in outputs or not self.is_read(name):
-                raise Indivisible(f"input {name!r} is not read, or is an output")
-        return self._part(self._inputs, outputs)
+        read = {number for step in self._steps for number in step.inputs}
+        first = [self._number[name] for name in self._inputs]
+        if first != list(range(len(first))) or not read.issuperset(first) or not set(self._inputs).isdisjoint(outputs):
+            raise Indivisible("an input of the network is not read, comes after layers, or is an output")
+        return self._part(len(first), outputs)
 
-    def part(self, inputs: Sequence[str], outputs: Sequence[str]) -> Part:
-        """The part that is a block."""
+    def part(self, reads: Sequence[int], outputs: Sequence[str]) -> Part:
+        """The part that is a block, with only the inputs that it reads."""
         if self._inputs or self._outputs:
             raise Indivisible("a block has an input or an output of the network in it")
-        return self._part(inputs, outputs)
+        if len(reads) < self._n_taken:
+            kept = [*reads, *range(self._n_taken, len(self._number))]
+            renumbered = {old: new for new, old in enumerate(kept)}
+            self._number = {name: renumbered.get(number, -1) for name, number in self._number.items()}
+            for step in self._steps:
+                step.inputs = tuple([renumbered[number] for number in step.inputs])
+                step.outputs = tuple([renumbered[number] for number in step.outputs])
+        return self._part(len(reads), outputs)
 
-    def _part(self, inputs: Sequence[str], outputs: Sequence[str]) -> Part:
-        number = {name: i for i, name in enumerate(inputs)}
-        steps = []
-        for child, reads, gives in self._steps:
-            read = tuple([number[name] for name in reads])
-            for name in gives:
-                number[name] = len(number)
-            steps.append(Step(child, read, tuple([number[name] for name in gives])))
-        if not all(name in number for name in outputs):
+    def _part(self, n_inputs: int, outputs: Sequence[str]) -> Part:
+        if not all(name in self._number for name in outputs):
             raise Indivisible("a block gives what does not depend on its inputs")
         sums, constants = self._stored()
-        parts = [child for child, _, _ in self._steps if isinstance(child, Part)]
-        for part in parts:
-            for tensor, learnt in part.constants.items():
-                constants[tensor] = learnt or constants.get(tensor, False)
-        sums = tuple(map(sum, zip(sums, *[part.sums for part in parts], strict=True)))
-        return Part(tuple(steps), len(inputs), len(number), tuple([number[name] for name in outputs]), sums, constants)
+        rows = [sums]
+        for step in self._steps:
+            if isinstance(step.child, Part):
+                rows += [step.child.sums] * step.times
+                for tensor, learnt in step.child.constants.items():
+                    constants[tensor] = learnt or constants.get(tensor, False)
+        n_tensors = n_inputs + sum([len(step.outputs) for step in self._steps])
+        numbers = tuple([self._number[name] for name in outputs])
+        return Part(tuple(self._steps), n_inputs, n_tensors, numbers, tuple(map(sum, zip(*rows, strict=True))), constants)
 
     def _stored(self) -> tuple[Row, dict[Tensor, bool]]:
         """The quantities of the layers added here, and the constants among what they read, with whether they are learnt."""
         if not self._own:
-            return (0,) * len(QUANTITIES), {}
+            return NO_QUANTITIES, {}
         network = network_of(self._own, self._tensors)
         sums = Quantities.sum([layer.quantities for layer in count(network).layers])
         read = {name for layer in self._own for name in layer.inputs}
@@ -216,12 +265,14 @@ class PartBuilder(Builder):
             raise Indivisible(f"{layer.label} belongs to the whole network")
         self._own.append(layer)
         constants = {name: self._blocks.constant_named(self._tensors[name]) for name in self._constants.values()}
-        outputs = tuple(name for name in layer.outputs if name)
+        outputs = [name for name in layer.outputs if name]
         if all(self._tensors[name].constant for name in outputs):
             if not constants.keys().isdisjoint(layer.inputs):
                 raise Indivisible(f"{layer.label} prepares a constant that the whole network shares")
             return
-        tensors = {constants.get(name, name): self._tensors[name] for name in (*layer.inputs, *outputs) if name}
-        renamed = layer._replace(inputs=tuple([constants.get(name, name) for name in layer.inputs]))
-        leaf = Leaf(renamed, tensors, frozenset(constants.values()), self._scope, self._blocks.runtime)
-        self._steps.append((leaf, leaf.reads, outputs))
+        leaf = self._blocks.leaf(layer, self._tensors, constants)
+        read = dict.fromkeys([name for name in layer.inputs if name and not self._tensors[name].constant])
+        reads = tuple([self._number[name] for name in read])
+        for name in outputs:
+            self._number[name] = len(self._number)
+        self._steps.append(Step(leaf, reads, tuple([self._number[name] for name in outputs])))

@@ -52,27 +52,26 @@ class Chain:
 
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
-    scope: str
     runtime: str
     features: Row
-    longer: dict[tuple[Leaf, str], Chain | None] = field(default_factory=dict)
+    longer: dict[tuple[Leaf, int, bool], Chain | None] = field(default_factory=dict)
 
-    def joined_by(self, leaf: Leaf, name: str) -> Chain | None:
-        """The kernel with a layer that reads the chain's end as ``name``; None where the runtime keeps them apart."""
-        if (leaf, name) not in self.longer:
-            self.longer[leaf, name] = self._with(leaf, {name: self.layers[-1].outputs[0]})
-        return self.longer[leaf, name]
+    def joined_by(self, leaf: Leaf, position: int, *, gated: bool) -> Chain | None:
+        """The kernel with a layer that reads its result at a position; None where the runtime keeps them apart.
 
-    def could_be_gated_by(self, leaf: Leaf, name: str) -> bool:
-        """Whether the layer would join if its other inputs were the kernel's own, as in x * sigmoid(x)."""
-        own = next((name for name in self.layers[0].inputs if name and not self.tensors[name].constant), None)
-        others = {other: own for other in leaf.reads if other != name and own is not None}
-        return bool(others) and self._with(leaf, {**others, name: self.layers[-1].outputs[0]}) is not None
+        ``gated``: what else the layer reads is what the kernel itself reads, as in x * sigmoid(x).
+        """
+        key = leaf, position, gated
+        if key not in self.longer:
+            self.longer[key] = self._with(leaf, position, gated)
+        return self.longer[key]
 
-    def _with(self, leaf: Leaf, renamed: Mapping[str, str]) -> Chain | None:
-        if not self.tensors.keys().isdisjoint(leaf.layer.outputs):  # the same layer of the same block, a block later
-            mark = f"{len(self.layers)}:"
-            renamed = {**{name: mark + name for name in leaf.tensors if name not in leaf.shared}, **renamed}
+    def _with(self, leaf: Leaf, position: int, gated: bool) -> Chain | None:
+        renamed = {name: f"{len(self.layers)}:{name}" for name in leaf.tensors if name not in leaf.shared}
+        if gated:
+            own = next(name for name in self.layers[0].inputs if name and not self.tensors[name].constant)
+            renamed.update(dict.fromkeys(leaf.reads, own))
+        renamed[leaf.reads[position]] = self.layers[-1].outputs[0]
         layer = leaf.layer._replace(
             inputs=tuple([renamed.get(name, name) for name in leaf.layer.inputs]),
             outputs=tuple([renamed.get(name, name) for name in leaf.layer.outputs]),
@@ -82,19 +81,18 @@ class Chain:
         found = works(network_of(layers, tensors), self.runtime)
         if len(found) != 1 or len(found[0].kernel.layers) != len(layers):
             return None
-        return Chain(layers, tensors, self.scope, self.runtime, _features(found))
+        return Chain(layers, tensors, self.runtime, _features(found))
 
 
 @dataclass(eq=False)
 class Leaf:
-    """One layer of a block, with the tensors that it names; ``reads`` are those that are no constants. ``scope`` is the
-    block's, ``shared`` names the constants that are the same in all blocks.
+    """One layer, the same object wherever it occurs, with the tensors that it names. ``reads`` are those that are no
+    constants, ``shared`` the constants that have one name in all blocks.
     """
 
     layer: Layer
     tensors: Mapping[str, Tensor]
     shared: frozenset[str]
-    scope: str
     runtime: str
     outcomes: dict[Any, Outcome] = field(default_factory=dict)
 
@@ -106,18 +104,21 @@ class Leaf:
         self.cost = cost
         self.reads = tuple(dict.fromkeys(name for name in layer.inputs if name and not self.tensors[name].constant))
         self.readers = (1,) * len(self.reads)
-        self.entries = tuple((self, name) for name in self.reads)
+        self.entries = tuple((self, position) for position in range(len(self.reads)))
         found = works(network_of((layer,), self.tensors), self.runtime)
-        self.kernel = Chain((layer,), self.tensors, self.scope, self.runtime, _features(found)) if found else None
+        self.kernel = Chain((layer,), self.tensors, self.runtime, _features(found)) if found else None
 
-    def outcome(self, entries: tuple[Entry, ...], tails: tuple[Chain | None, ...], unused: tuple[int, ...]) -> Outcome:
-        key = entries, tails
+    def outcome(
+        self, entries: tuple[Entry, ...], kernels: tuple[Chain | None, ...], unused: tuple[int, ...] = ()
+    ) -> Outcome:
+        """What the layer does; ``kernels`` holds, at the input that it reads of one, the kernel that it has joined."""
+        key = entries, kernels
         found = self.outcomes.get(key)
         if found is None:
-            found = self.outcomes[key] = self._outcome(entries, tails)
+            found = self.outcomes[key] = self._outcome(entries, kernels)
         return found
 
-    def _outcome(self, entries: tuple[Entry, ...], tails: tuple[Chain | None, ...]) -> Outcome:
+    def _outcome(self, entries: tuple[Entry, ...], kernels: tuple[Chain | None, ...]) -> Outcome:
         entry_of = dict(zip(self.reads, entries, strict=True))
         peak = self.cost.scratch_bytes + sum({number: nbytes for number, fate, nbytes in entries if fate != KEPT}.values())
         shared = shared_input(self.layer, lambda name: name in entry_of and entry_of[name][1] == REUSABLE)
@@ -128,15 +129,18 @@ class Leaf:
             elif name:
                 homes.append(("new", int(self.tensors[name].nbytes)))
                 peak += self.tensors[name].nbytes
-        joined = (tail.joined_by(self, name) for tail, name in zip(tails, self.reads, strict=True) if tail)
-        return Outcome(int(peak), NOTHING, tuple(homes), (next(joined, self.kernel), *[None] * (len(homes) - 1)))
+        joined = next((kernel for kernel in kernels if kernel is not None), self.kernel)
+        return Outcome(int(peak), NOTHING, tuple(homes), (joined, *[None] * (len(homes) - 1)))
 
 
 @dataclass(eq=False, slots=True)
 class Step:
+    """A layer or a block, or ``times`` equal blocks in a row, each on the one result of that before it."""
+
     child: Union[Leaf, Part]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    times: int = 1
 
 
 @dataclass(eq=False)
@@ -156,7 +160,7 @@ class Part:
 
     def __post_init__(self) -> None:
         readers, last_use = [0] * self.n_tensors, [-1] * self.n_tensors
-        entries: list[tuple[Leaf, str] | None] = [None] * self.n_tensors
+        entries: list[tuple[Leaf, int] | None] = [None] * self.n_tensors
         for position, step in enumerate(self.steps):
             for tensor, times, entry in zip(step.inputs, step.child.readers, step.child.entries, strict=True):
                 readers[tensor] += times
@@ -179,8 +183,13 @@ class Part:
         key = entries, tails, unused
         found = self.outcomes.get(key)
         if found is None:
-            found = self.outcomes[key] = _Run(self, entries, tails, unused).outcome()
+            found = self.outcomes[key] = self.worked_out(entries, tails, unused)
         return found
+
+    def worked_out(
+        self, entries: tuple[Entry, ...], tails: tuple[Chain | None, ...], unused: tuple[int, ...]
+    ) -> Outcome:
+        return _Run(self, entries, tails, unused).outcome()
 
 
 class _Run:
@@ -189,34 +198,42 @@ class _Run:
     def __init__(
         self, part: Part, entries: tuple[Entry, ...], tails: tuple[Chain | None, ...], unused: tuple[int, ...]
     ) -> None:
-        end = len(part.steps)
+        end, others = len(part.steps), part.n_tensors - part.n_inputs
         self.part = part
         self.last_use = list(part.last_use)
         self.wanted = [output for i, output in enumerate(part.outputs) if i not in unused]
         for output in self.wanted:
             self.last_use[output] = end
-        self.root = [number for number, _, _ in entries] + [-1] * (part.n_tensors - part.n_inputs)
-        self.nbytes = {number: nbytes for number, _, nbytes in entries}
-        self.fixed = {number for number, fate, _ in entries if fate == FREED}
-        self.kept = {number for number, fate, _ in entries if fate == KEPT}
-        self.last: dict[int, int] = {}
-        for tensor, (number, fate, _) in enumerate(entries):
-            self.last[number] = end + 1 if fate == KEPT else max(self.last.get(number, 0), self.last_use[tensor])
-        self.tails: list[Chain | None] = [*tails] + [None] * (part.n_tensors - part.n_inputs)
-        self.alive = sum(nbytes for number, nbytes in self.nbytes.items() if number not in self.kept)
-        self.peak = self.alive if not part.steps else 0
-        self.features: list[Row] = []
+        self.root = [number for number, _, _ in entries] + [-1] * others
+        self.nbytes = [0] * part.n_tensors
+        self.last = [-1] * part.n_tensors
+        self.gates: dict[int, frozenset[int]] = {}  # what a kernel begun here reads, by its result
+        self.tails: list[Chain | None] = [*tails, *[None] * others]
+        self.fixed = set()
+        for tensor, (number, fate, nbytes) in enumerate(entries):
+            if fate == KEPT:
+                self.last[number] = end + 1
+            else:
+                self.last[number] = max(self.last[number], self.last_use[tensor])
+                self.nbytes[number] = nbytes
+                if fate == FREED:
+                    self.fixed.add(number)
+        self.alive = sum(self.nbytes)  # what is kept counts for nothing here
+        self.peak = 0
+        self.features: list[Row] = [NOTHING]
 
     def outcome(self) -> Outcome:
         for position, step in enumerate(self.part.steps):
             self._take(position, step)
-        homes = tuple([self._home(output) for output in self.part.outputs])
-        tails = tuple([self.tails[output] if output >= self.part.n_inputs else None for output in self.part.outputs])
-        return Outcome(self.peak, tuple(map(sum, zip(NOTHING, *self.features, strict=True))), homes, tails)
+        outputs = self.part.outputs
+        homes = tuple([self._home(output) for output in outputs])
+        tails = tuple([self.tails[output] if output >= self.part.n_inputs else None for output in outputs])
+        return Outcome(self.peak, tuple(map(sum, zip(*self.features, strict=True))), homes, tails)
 
     def _take(self, position: int, step: Step) -> None:
         last, root, nbytes = self.last, self.root, self.nbytes
-        touched, entries = [], []
+        touched: list[int] = []
+        entries: list[Entry] = []
         for tensor in step.inputs:
             number = root[tensor]
             if last[number] > position:
@@ -228,10 +245,9 @@ class _Run:
                     self.alive -= nbytes[number]
         offered = tuple([self._offered(step, i, tensor) for i, tensor in enumerate(step.inputs)])
         unused = tuple([i for i, output in enumerate(step.outputs) if self.last_use[output] < 0])
-        found = step.child.outcome(_renumbered(entries), offered, unused)
-        self.peak = max(self.peak, self.alive + found.peak)
-        if found.features is not NOTHING:
-            self.features.append(found.features)
+        found = self._outcome(step.child, _renumbered(entries), offered, unused)
+        if step.times > 1:
+            found = self._repeated(step, _renumbered(entries)[0], found)
         for output, home, tail in zip(step.outputs, found.homes, found.tails, strict=True):
             if home is not None:
                 kind, value = home
@@ -241,34 +257,67 @@ class _Run:
                 else:
                     number = root[step.inputs[value]] if kind == "input" else root[step.outputs[value]]
                 root[output] = number
-                last[number] = max(last.get(number, position), self.last_use[output])
-            self._end(output, tail)
-        self.alive += sum([nbytes[number] for number in touched if last[number] > position])
+                last[number] = max(last[number], position, self.last_use[output])
+            self.tails[output] = tail
+            self._end(output)
+        if isinstance(step.child, Leaf) and self.tails[step.outputs[0]] is not None:
+            joined = next((tensor for tensor, chain in zip(step.inputs, offered, strict=True) if chain), None)
+            own = frozenset(step.inputs) if joined is None else self.gates.get(joined)
+            if own is not None:
+                self.gates[step.outputs[0]] = own
+        for number in touched:
+            if last[number] > position:
+                self.alive += nbytes[number]
+
+    def _repeated(self, step: Step, entry: Entry, found: Outcome) -> Outcome:
+        """The block again, each time on its own result."""
+        home = found.homes[0]
+        for _ in range(step.times - 1):
+            if home is not None and home[0] == "new":
+                entry = (0, REUSABLE, home[1])
+            self.tails[step.outputs[0]] = found.tails[0]
+            offered = self._offered(step, 0, step.outputs[0])
+            found = self._outcome(step.child, (entry,), (offered,), ())
+            if found.homes[0] is not None and found.homes[0][0] == "new":
+                home = found.homes[0]
+        return Outcome(found.peak, found.features, (home,), found.tails)
+
+    def _outcome(
+        self, child: Leaf | Part, entries: tuple[Entry, ...], offered: tuple[Chain | None, ...], unused: tuple[int, ...]
+    ) -> Outcome:
+        found = child.outcome(entries, offered, unused)
+        self.peak = max(self.peak, self.alive + found.peak)
+        if found.features is not NOTHING:
+            self.features.append(found.features)
+        return found
 
     def _offered(self, step: Step, i: int, tensor: int) -> Chain | None:
-        """The kernel left open on an input, if the step's one reader of it joins; else it is complete."""
+        """The kernel left open on an input: as a layer that reads it leaves it, or for a block to do so; if nothing joins,
+        it is complete.
+        """
         chain = self.tails[tensor]
         if chain is None:
             return None
         self.tails[tensor] = None
         entry = step.child.entries[i]
         if entry is not None:
-            leaf, name = entry
-            if chain.joined_by(leaf, name):
-                return chain
-            is_apart = isinstance(step.child, Part) or chain.scope != leaf.scope
-            if is_apart and chain.could_be_gated_by(leaf, name):
+            (leaf, position), is_layer = entry, isinstance(step.child, Leaf)
+            own = self.gates.get(tensor) if is_layer else None
+            others = [other for other in step.inputs if other != tensor]
+            gated = bool(others) and own is not None and own.issuperset(others)
+            joined = chain.joined_by(leaf, position, gated=gated)
+            if joined is not None:
+                return joined if is_layer else chain
+            if own is None and len(leaf.reads) > 1 and chain.joined_by(leaf, position, gated=True):
                 raise Indivisible("a gate and what it gates are in different blocks")
         self.features.append(chain.features)
         return None
 
-    def _end(self, output: int, tail: Chain | None) -> None:
+    def _end(self, output: int) -> None:
         """Leave a kernel open where one layer reads its result, here or outside; else it is complete."""
-        if tail is None:
-            return
-        if self.part.all_readers[output] + (output in self.wanted) == 1:
-            self.tails[output] = tail
-        else:
+        tail = self.tails[output]
+        if tail is not None and self.part.all_readers[output] + (output in self.wanted) != 1:
+            self.tails[output] = None
             self.features.append(tail.features)
 
     def _home(self, output: int) -> Home:

@@ -56,27 +56,19 @@ def live_edges(ops: tuple[str, ...]) -> tuple[bool, ...]:
 
 
 @block
-def edge(b: Builder, x: str, op: str) -> str:
-    return OPS[op](b, x)
-
-
-@block
-def added(b: Builder, xs: tuple[str, ...]) -> str:
-    return b.add(*xs)
+def node(b: Builder, earlier: tuple[str, ...], ops: tuple[str | None, ...]) -> str:
+    """The sum of the edges that arrive, each an op on an earlier node; an edge without an op is not there."""
+    arriving = [OPS[op](b, x) for x, op in zip(earlier, ops, strict=True) if op is not None]
+    return b.add(*arriving) if len(arriving) > 1 else arriving[0]
 
 
 @block
 def cell(b: Builder, x: str, ops: tuple[str | None, ...]) -> str:
-    """The last node; an edge without an op is not there."""
+    """The last node; a node where no edge arrives is not there."""
     nodes = [x]
-    for target in (1, 2, 3):
-        arriving = [
-            edge(b, nodes[source], op)
-            for (source, end), op in zip(EDGES, ops, strict=True)
-            if end == target and op is not None
-        ]
-        nodes.append(added(b, tuple(arriving)) if len(arriving) > 1 else arriving[0] if arriving else "")
-    return nodes[3]
+    for arriving in (ops[0:1], ops[1:3], ops[3:6]):
+        nodes.append(node(b, tuple(nodes), arriving) if any(arriving) else x)
+    return nodes[-1]
 
 
 @block
@@ -120,8 +112,7 @@ def nasbench201(
         for stage in range(3):
             if stage:
                 x = residual_block(b, x, channels * 2**stage)
-            for _ in range(cells):
-                x = cell(b, x, ops)
+            x = b.repeat(cells, cell, x, ops)
         return head(b, x, classes)
 
     axes: dict[str, Axis] = {"ops": Several(Choice(tuple(OPS)), counts=(len(EDGES),))}
