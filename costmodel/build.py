@@ -75,10 +75,7 @@ class Builder:
         (Dim('N'), Dim('S'))
         """
         self._inputs.append(name)
-        extents = [_extent(extent) for extent in shape]
-        given = [extent.subs(self._sizes) if isinstance(extent, Dim) and self._sizes else extent for extent in extents]
-        self._mentioned.update(name for extent in extents if isinstance(extent, Dim) for name in extent.names)
-        return self._store(name, Tensor(dtype or self.dtype, tuple(given)))
+        return self._store(name, Tensor(dtype or self.dtype, tuple([self._sized(extent) for extent in shape])))
 
     def weight(self, name: str, shape: Extents, *, dtype: str | None = None) -> str:
         """A stored tensor that training makes."""
@@ -580,6 +577,17 @@ class Builder:
             raise InvalidSpec(f"a shape asks for {extent}, which is no axis of {x!r} {_text(dims)}; use -1 or an axis of it")
         axis = dims.index(extent)
         return self.op("Shape", x, start=axis, end=axis + 1)
+
+    def _sized(self, given: int | str | Dim) -> Extent:
+        """An extent of an input, with numbers for the sizes that have one."""
+        if isinstance(given, str) and given in self._sizes:
+            self._mentioned.add(given)
+            return self._sizes[given]
+        extent = _extent(given)
+        if isinstance(extent, int) or not self._sizes:
+            return extent
+        self._mentioned.update(extent.names)
+        return extent.subs(self._sizes)
 
     def _axes(self, label: str, x: str, least: int, most: int | None = None) -> Shape:
         """The extents of what a layer reads. Raises InvalidSpec where they are too few or too many."""

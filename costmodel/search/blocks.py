@@ -12,6 +12,7 @@ from costmodel.features import NAMES
 from costmodel.graph import Layer, Tensor
 from costmodel.search.parts import FREED, Indivisible, Leaf, Part, Row, Step, network_of
 
+KEPT_BLOCKS = 4_000  # twice, at some kilobytes each
 NO_QUANTITIES = (0,) * len(QUANTITIES)
 COLUMNS = (*QUANTITIES, "peak_bytes", *NAMES)
 
@@ -31,11 +32,17 @@ class Made(NamedTuple):
 
 
 class Blocks:
-    """All blocks met so far under one runtime, by function, arguments, and shapes of the inputs."""
+    """The blocks met lately under one runtime, by function, arguments, and shapes of the inputs.
+
+    They are kept in two halves. When the new half is full, the old one is dropped, and what is asked for again moves over:
+    a large population needs no more memory than a small one, and what all of it shares stays.
+    """
 
     def __init__(self, runtime: str = "") -> None:
         self.runtime = runtime
-        self._made: dict[Any, Made] = {}
+        self._count = 0
+        self._new: dict[Any, Made] = {}
+        self._old: dict[Any, Made] = {}
         self._leaves: dict[Any, Leaf] = {}
         self._constants: dict[Tensor, str] = {}
 
@@ -59,11 +66,14 @@ class Blocks:
         """The block that a function makes of inputs: of one, or of a tuple that repeats them in a pattern."""
         key = function, inputs, pattern, args, tuple(options.items())
         try:
-            found = self._made.get(key)
+            found = self._new.get(key)
         except TypeError:
             raise Indivisible(f"an argument of block {function.__name__} is not hashable") from None
         if found is None:
-            found = self._made[key] = self._build(function, inputs, pattern, args, options)
+            found = self._old.get(key) or self._build(function, inputs, pattern, args, options)
+            if len(self._new) >= KEPT_BLOCKS:
+                self._new, self._old = {}, self._new
+            self._new[key] = found
         return found
 
     def _build(
@@ -74,7 +84,8 @@ class Blocks:
         args: tuple[Any, ...],
         options: Mapping[str, Any],
     ) -> Made:
-        b = PartBuilder(self, f"{function.__name__}{len(self._made)}.")
+        self._count += 1
+        b = PartBuilder(self, f"{function.__name__}{self._count}.")
         names = [b.take(tensor) for tensor in inputs]
         returned = function(b, names[0] if pattern is None else tuple([names[i] for i in pattern]), *args, **options)
         results = (returned,) if isinstance(returned, str) else tuple(returned)
@@ -123,25 +134,25 @@ class PartBuilder(Builder):
         return super().input(name, shape, dtype=dtype)
 
     def block(self, function: Callable[..., Any], x: str | tuple[str, ...], *args: Any, **options: Any) -> Any:
-        names: Sequence[str]
-        if isinstance(x, str):
-            names, pattern = (x,), None
-        else:
+        pattern: tuple[int, ...] | None = None
+        names: Sequence[str] = (x,)
+        if not isinstance(x, str):
             names = list(dict.fromkeys(x))
             pattern = tuple([names.index(name) for name in x])
         tensors = tuple([self._tensors.get(name) or self.tensor(name) for name in names])
         part, reads, given, returns, is_single = self._blocks.made(function, tensors, pattern, args, options)
-        first = len(self._number)
-        outputs = [f"{self._scope}{first + i}" for i in range(len(given))]
-        for i, output in enumerate(outputs):
-            self._tensors[output] = given[i]
-            self._number[output] = first + i
+        first = number = len(self._number)
+        outputs = []
+        for tensor in given:
+            output = f"{self._scope}{number}"
+            outputs.append(output)
+            self._tensors[output], self._number[output] = tensor, number
+            number += 1
         if part.steps:
             numbers = tuple([self._number[names[i]] for i in reads])
-            self._steps.append(Step(part, numbers, tuple(range(first, first + len(given)))))
-        if is_single:
-            return names[returns[0]] if returns[0] >= 0 else outputs[-1 - returns[0]]
-        return tuple([names[i] if i >= 0 else outputs[-1 - i] for i in returns])
+            self._steps.append(Step(part, numbers, tuple(range(first, number))))
+        found = [names[i] if i >= 0 else outputs[-1 - i] for i in returns]
+        return found[0] if is_single else tuple(found)
 
     def repeat(self, times: int, function: Callable[..., str], x: str, *args: Any, **options: Any) -> str:
         if times < 2 or not getattr(function, "is_block", False):
@@ -185,9 +196,9 @@ class PartBuilder(Builder):
         """The part that is the network."""
         outputs = list(dict.fromkeys((*self._outputs, output)))
         for name in self._inputs:
-            open_sizes = {size for extent in self.shape(name) if not isinstance(extent, int) for size in extent.names}
-            if open_sizes:
-                size = min(open_sizes)
+            still_open = [extent for extent in self._tensors[name].dims if not isinstance(extent, int)]
+            if still_open:
+                size = min(still_open[0].names)
                 raise UnknownSize(f"input {name!r} leaves {size} open; a table needs a number for it, as in {size}=1")
         read = {number for step in self._steps for number in step.inputs}
         first = [self._number[name] for name in self._inputs]
@@ -209,8 +220,10 @@ class PartBuilder(Builder):
         return self._part(len(reads), outputs)
 
     def _part(self, n_inputs: int, outputs: Sequence[str]) -> Part:
-        if not all(name in self._number for name in outputs):
-            raise Indivisible("a block gives what does not depend on its inputs")
+        try:
+            numbers = tuple([self._number[name] for name in outputs])
+        except KeyError:
+            raise Indivisible("a block gives what does not depend on its inputs") from None
         sums, constants = self._stored()
         rows = [sums]
         for step in self._steps:
@@ -219,7 +232,6 @@ class PartBuilder(Builder):
                 for tensor, learnt in step.child.constants.items():
                     constants[tensor] = learnt or constants.get(tensor, False)
         n_tensors = n_inputs + sum([len(step.outputs) for step in self._steps])
-        numbers = tuple([self._number[name] for name in outputs])
         return Part(tuple(self._steps), n_inputs, n_tensors, numbers, tuple(map(sum, zip(*rows, strict=True))), constants)
 
     def _stored(self) -> tuple[Row, dict[Tensor, bool]]:

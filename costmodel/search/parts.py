@@ -209,7 +209,7 @@ class _Run:
         self.last = [-1] * part.n_tensors
         self.gates: dict[int, frozenset[int]] = {}  # what a kernel begun here reads, by its result
         self.tails: list[Chain | None] = [*tails, *[None] * others]
-        self.fixed = set()
+        self.fixed: set[int] = set()
         for tensor, (number, fate, nbytes) in enumerate(entries):
             if fate == KEPT:
                 self.last[number] = end + 1
@@ -219,6 +219,7 @@ class _Run:
                 if fate == FREED:
                     self.fixed.add(number)
         self.alive = sum(self.nbytes)  # what is kept counts for nothing here
+        self.has_unused = min(self.last_use, default=0) < 0
         self.peak = 0
         self.features: list[Row] = [NOTHING]
 
@@ -232,8 +233,8 @@ class _Run:
 
     def _take(self, position: int, step: Step) -> None:
         last, root, nbytes = self.last, self.root, self.nbytes
-        touched: list[int] = []
         entries: list[Entry] = []
+        touched: list[int] = []
         for tensor in step.inputs:
             number = root[tensor]
             if last[number] > position:
@@ -243,11 +244,11 @@ class _Run:
                 if number not in touched:
                     touched.append(number)
                     self.alive -= nbytes[number]
-        offered = tuple([self._offered(step, i, tensor) for i, tensor in enumerate(step.inputs)])
-        unused = tuple([i for i, output in enumerate(step.outputs) if self.last_use[output] < 0])
-        found = self._outcome(step.child, _renumbered(entries), offered, unused)
+        context = _renumbered(entries)
+        offered = self._all_offered(step)
+        found = self._outcome(step.child, context, offered, self._unused(step) if self.has_unused else ())
         if step.times > 1:
-            found = self._repeated(step, _renumbered(entries)[0], found)
+            found = self._repeated(step, context[0], found)
         for output, home, tail in zip(step.outputs, found.homes, found.tails, strict=True):
             if home is not None:
                 kind, value = home
@@ -258,28 +259,31 @@ class _Run:
                     number = root[step.inputs[value]] if kind == "input" else root[step.outputs[value]]
                 root[output] = number
                 last[number] = max(last[number], position, self.last_use[output])
-            self.tails[output] = tail
-            self._end(output)
-        if isinstance(step.child, Leaf) and self.tails[step.outputs[0]] is not None:
-            joined = next((tensor for tensor, chain in zip(step.inputs, offered, strict=True) if chain), None)
-            own = frozenset(step.inputs) if joined is None else self.gates.get(joined)
-            if own is not None:
-                self.gates[step.outputs[0]] = own
+            if tail is not None:
+                self._leave_open(output, tail, step, offered)
         for number in touched:
             if last[number] > position:
                 self.alive += nbytes[number]
 
+    def _unused(self, step: Step) -> tuple[int, ...]:
+        return tuple([i for i, output in enumerate(step.outputs) if self.last_use[output] < 0])
+
     def _repeated(self, step: Step, entry: Entry, found: Outcome) -> Outcome:
-        """The block again, each time on its own result."""
+        """The block again, each time on its own result, until the time before was in the same context."""
         home = found.homes[0]
-        for _ in range(step.times - 1):
-            if home is not None and home[0] == "new":
-                entry = (0, REUSABLE, home[1])
-            self.tails[step.outputs[0]] = found.tails[0]
-            offered = self._offered(step, 0, step.outputs[0])
-            found = self._outcome(step.child, (entry,), (offered,), ())
+        for time in range(1, step.times):
+            before, begun = found, len(self.features)
             if found.homes[0] is not None and found.homes[0][0] == "new":
                 home = found.homes[0]
+                entry = (0, REUSABLE, home[1])
+            self.tails[step.outputs[0]] = found.tails[0]
+            offered = self._all_offered(step, step.outputs)
+            found = self._outcome(step.child, (entry,), offered, ())
+            if found is before:
+                self.features += self.features[begun:] * (step.times - 1 - time)
+                break
+        if found.homes[0] is not None and found.homes[0][0] == "new":
+            home = found.homes[0]
         return Outcome(found.peak, found.features, (home,), found.tails)
 
     def _outcome(
@@ -291,13 +295,16 @@ class _Run:
             self.features.append(found.features)
         return found
 
+    def _all_offered(self, step: Step, inputs: tuple[int, ...] | None = None) -> tuple[Chain | None, ...]:
+        tails, inputs = self.tails, step.inputs if inputs is None else inputs
+        return tuple([tails[tensor] and self._offered(step, i, tensor) for i, tensor in enumerate(inputs)])
+
     def _offered(self, step: Step, i: int, tensor: int) -> Chain | None:
         """The kernel left open on an input: as a layer that reads it leaves it, or for a block to do so; if nothing joins,
         it is complete.
         """
         chain = self.tails[tensor]
-        if chain is None:
-            return None
+        assert chain is not None
         self.tails[tensor] = None
         entry = step.child.entries[i]
         if entry is not None:
@@ -313,12 +320,17 @@ class _Run:
         self.features.append(chain.features)
         return None
 
-    def _end(self, output: int) -> None:
-        """Leave a kernel open where one layer reads its result, here or outside; else it is complete."""
-        tail = self.tails[output]
-        if tail is not None and self.part.all_readers[output] + (output in self.wanted) != 1:
-            self.tails[output] = None
+    def _leave_open(self, output: int, tail: Chain, step: Step, joined: tuple[Chain | None, ...]) -> None:
+        """Keep a kernel for the one layer that reads its result, here or outside; else it is complete."""
+        if self.part.all_readers[output] + (output in self.wanted) != 1:
             self.features.append(tail.features)
+            return
+        self.tails[output] = tail
+        if isinstance(step.child, Leaf):
+            source = next((tensor for tensor, chain in zip(step.inputs, joined, strict=True) if chain), None)
+            own = frozenset(step.inputs) if source is None else self.gates.get(source)
+            if own is not None:
+                self.gates[output] = own
 
     def _home(self, output: int) -> Home:
         number = self.root[output]
