@@ -143,7 +143,7 @@ class Step:
     times: int = 1
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Part:
     """A block: steps over numbered tensors, of which the first are its inputs.
 
@@ -157,6 +157,10 @@ class Part:
     sums: Row
     constants: Mapping[Tensor, bool]
     outcomes: dict[Any, Outcome] = field(default_factory=dict)
+    last_use: list[int] = field(init=False)
+    all_readers: list[int] = field(init=False)
+    readers: tuple[int, ...] = field(init=False)
+    entries: tuple[tuple[Leaf, int] | None, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         readers, last_use = [0] * self.n_tensors, [-1] * self.n_tensors
