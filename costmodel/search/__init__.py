@@ -22,7 +22,7 @@ from costmodel.features import feature_extents
 from costmodel.graph import Network
 from costmodel.liveness import memory
 from costmodel.search.blocks import COLUMNS, Blocks
-from costmodel.search.parts import Indivisible, Row
+from costmodel.search.parts import Amounts, Indivisible
 from costmodel.spaces import SPACES
 from costmodel.spaces.axes import Axis as Axis
 from costmodel.spaces.axes import Choice as Choice
@@ -75,7 +75,7 @@ def table(
     Raises InvalidChoice for what is no candidate and UnknownSize for a size that is not there or stays open.
     """
     blocks = Blocks(runtime)
-    rows: list[Row] = []
+    rows: list[Amounts] = []
     for candidate in candidates:
         space.check(candidate)
         if not rows:
@@ -89,12 +89,12 @@ def table(
 
 
 def _settled(space: Space[Candidate], candidate: Candidate, sizes: dict[str, int]) -> dict[str, int]:
-    """A number for every size of the space's networks. Raises UnknownSize for one that they do not have, or that has none."""
+    """A number for every size of the space's networks. Raises UnknownSize for one that they do not have or that has none."""
     network = space.network(candidate, **sizes)
     return {**network.bind({}), **sizes}
 
 
-def whole_row(network: Network, runtime: str) -> Row:
+def whole_row(network: Network, runtime: str) -> Amounts:
     """The columns of one network of which no size is open, without any sharing."""
     quantities = count(network).at().as_dict().values()
     features = [feature.at() for feature in feature_extents(network, runtime).values()]

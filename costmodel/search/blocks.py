@@ -10,7 +10,7 @@ from costmodel.counts import INTEGERS, QUANTITIES, Quantities, count, learnable
 from costmodel.errors import UnknownSize
 from costmodel.features import NAMES
 from costmodel.graph import Layer, Tensor
-from costmodel.search.parts import FREED, Indivisible, Leaf, Part, Row, Step, network_of
+from costmodel.search.parts import FREED, Amounts, Indivisible, Leaf, Part, Step, network_of
 
 KEPT_BLOCKS = 4_000  # twice, at some kilobytes each
 NO_QUANTITIES = (0,) * len(QUANTITIES)
@@ -46,7 +46,7 @@ class Blocks:
         self._leaves: dict[Any, Leaf] = {}
         self._constants: dict[Tensor, str] = {}
 
-    def row(self, define: Callable[[Builder, Candidate], str], candidate: Candidate, sizes: Mapping[str, int]) -> Row:
+    def row(self, define: Callable[[Builder, Candidate], str], candidate: Candidate, sizes: Mapping[str, int]) -> Amounts:
         """The columns of a candidate's network. Raises Indivisible where it must be counted as a whole."""
         b = PartBuilder(self, "", sizes)
         part = b.whole(define(b, candidate))
@@ -134,11 +134,8 @@ class PartBuilder(Builder):
         return super().input(name, shape, dtype=dtype)
 
     def block(self, function: Callable[..., Any], x: str | tuple[str, ...], *args: Any, **options: Any) -> Any:
-        pattern: tuple[int, ...] | None = None
-        names: Sequence[str] = (x,)
-        if not isinstance(x, str):
-            names = list(dict.fromkeys(x))
-            pattern = tuple([names.index(name) for name in x])
+        names = [x] if isinstance(x, str) else list(dict.fromkeys(x))
+        pattern = None if isinstance(x, str) else tuple([names.index(name) for name in x])
         tensors = tuple([self._tensors.get(name) or self.tensor(name) for name in names])
         part, reads, given, returns, is_single = self._blocks.made(function, tensors, pattern, args, options)
         first = number = len(self._number)
@@ -234,7 +231,7 @@ class PartBuilder(Builder):
         n_tensors = n_inputs + sum([len(step.outputs) for step in self._steps])
         return Part(tuple(self._steps), n_inputs, n_tensors, numbers, tuple(map(sum, zip(*rows, strict=True))), constants)
 
-    def _stored(self) -> tuple[Row, dict[Tensor, bool]]:
+    def _stored(self) -> tuple[Amounts, dict[Tensor, bool]]:
         """The quantities of the layers added here, and the constants among what they read, with whether they are learnt."""
         if not self._own:
             return NO_QUANTITIES, {}
@@ -253,9 +250,7 @@ class PartBuilder(Builder):
 
     # -- where layers are added -------------------------------------------------------------------------------------
 
-    def _op(
-        self, op: str, inputs: tuple[str, ...], attributes: Mapping[str, Any], label: str, domain: str = ""
-    ) -> str:
+    def _op(self, op: str, inputs: tuple[str, ...], attributes: Mapping[str, Any], label: str, domain: str = "") -> str:
         written = super()._op(op, inputs, attributes, label, domain)
         self._note(self._engine.layers[-1])
         return written

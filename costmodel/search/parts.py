@@ -18,8 +18,8 @@ from costmodel.graph import Layer, Network, Tensor
 from costmodel.liveness import shared_input
 from costmodel.qdq import DEQUANTIZE, QUANTIZE
 
-Row = tuple[int, ...]
-NOTHING: Row = (0,) * len(NAMES)
+Amounts = tuple[int, ...]
+NOTHING: Amounts = (0,) * len(NAMES)
 
 Home = Union[tuple[str, int], None]
 
@@ -27,8 +27,8 @@ KEPT, FREED, REUSABLE = range(3)  # an input is needed later; it dies here; it d
 Entry = tuple[int, int, int]  # the block of memory that an input lies in: its number, its fate here, its bytes
 
 
-class Indivisible(Exception):  # noqa: N818 - no error: the network is then counted as a whole
-    """The blocks of a network cannot be counted apart."""
+class Indivisible(Exception):
+    """The blocks of a network cannot be counted apart: no error, for it is then counted as a whole."""
 
 
 @dataclass(eq=False, slots=True)
@@ -41,7 +41,7 @@ class Outcome:
     """
 
     peak: int
-    features: Row
+    features: Amounts
     homes: tuple[Home, ...]
     tails: tuple[Chain | None, ...]
 
@@ -53,7 +53,7 @@ class Chain:
     layers: tuple[Layer, ...]
     tensors: Mapping[str, Tensor]
     runtime: str
-    features: Row
+    features: Amounts
     longer: dict[tuple[Leaf, int, bool], Chain | None] = field(default_factory=dict)
 
     def joined_by(self, leaf: Leaf, position: int, *, gated: bool) -> Chain | None:
@@ -109,7 +109,10 @@ class Leaf:
         self.kernel = Chain((layer,), self.tensors, self.runtime, _features(found)) if found else None
 
     def outcome(
-        self, entries: tuple[Entry, ...], kernels: tuple[Chain | None, ...], unused: tuple[int, ...] = ()
+        self,
+        entries: tuple[Entry, ...],
+        kernels: tuple[Chain | None, ...],
+        unused: tuple[int, ...] = (),  # noqa: ARG002 - a layer writes all of its outputs
     ) -> Outcome:
         """What the layer does; ``kernels`` holds, at the input that it reads of one, the kernel that it has joined."""
         key = entries, kernels
@@ -154,7 +157,7 @@ class Part:
     n_inputs: int
     n_tensors: int
     outputs: tuple[int, ...]
-    sums: Row
+    sums: Amounts
     constants: Mapping[Tensor, bool]
     outcomes: dict[Any, Outcome] = field(default_factory=dict)
     last_use: list[int] = field(init=False)
@@ -175,7 +178,7 @@ class Part:
         self.readers = tuple(readers[: self.n_inputs])
         self.entries = tuple(entry if n == 1 else None for entry, n in zip(entries, self.readers, strict=False))
 
-    def quantities(self) -> Row:
+    def quantities(self) -> Amounts:
         """The quantities of a part that is a whole network (in the order of counts.QUANTITIES)."""
         macs, flops, params, weights, weight_bytes, activation_bytes = self.sums
         for tensor, learnt in self.constants.items():
@@ -190,9 +193,7 @@ class Part:
             found = self.outcomes[key] = self.worked_out(entries, tails, unused)
         return found
 
-    def worked_out(
-        self, entries: tuple[Entry, ...], tails: tuple[Chain | None, ...], unused: tuple[int, ...]
-    ) -> Outcome:
+    def worked_out(self, entries: tuple[Entry, ...], tails: tuple[Chain | None, ...], unused: tuple[int, ...]) -> Outcome:
         return _Run(self, entries, tails, unused).outcome()
 
 
@@ -225,7 +226,7 @@ class _Run:
         self.alive = sum(self.nbytes)  # what is kept counts for nothing here
         self.has_unused = min(self.last_use, default=0) < 0
         self.peak = 0
-        self.features: list[Row] = [NOTHING]
+        self.features: list[Amounts] = [NOTHING]
 
     def outcome(self) -> Outcome:
         for position, step in enumerate(self.part.steps):
@@ -351,7 +352,7 @@ def network_of(layers: Sequence[Layer], tensors: Mapping[str, Tensor]) -> Networ
     return Network("", {}, {}, tensors, tuple(layers))
 
 
-def _features(parts: tuple[Work, ...]) -> Row:
+def _features(parts: tuple[Work, ...]) -> Amounts:
     return tuple([int(amount) for amount in amounts(parts).values()])
 
 

@@ -118,7 +118,8 @@ def in_a_row(b: cm.Builder, x: str, seed: int) -> str:
 
 def define_random(b: cm.Builder, candidate: Seed) -> str:
     rng = random.Random(candidate.number)
-    xs: tuple[str, ...] = (b.conv(b.input("x", ("N", 8, 6, 6)), 8),)
+    x = b.input("x", ("N", 8, 6, 6))
+    xs: tuple[str, ...] = (x if rng.random() < 0.5 else b.conv(x, 8),)
     for _ in range(3):
         xs = grown(b, xs, rng, 2)
     if rng.random() < 0.3:
