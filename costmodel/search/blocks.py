@@ -12,6 +12,7 @@ from costmodel.features import NAMES
 from costmodel.graph import Layer, Tensor
 from costmodel.search.parts import FREED, Amounts, Indivisible, Leaf, Part, Step, network_of
 
+NO_SHARING = ("", "")  # of Builder.scope
 KEPT_BLOCKS = 4_000  # twice, at some kilobytes each
 NO_QUANTITIES = (0,) * len(QUANTITIES)
 COLUMNS = (*QUANTITIES, "peak_bytes", *NAMES)
@@ -134,6 +135,8 @@ class PartBuilder(Builder):
         return super().input(name, shape, dtype=dtype)
 
     def block(self, function: Callable[..., Any], x: str | tuple[str, ...], *args: Any, **options: Any) -> Any:
+        if self._sharing != NO_SHARING:
+            raise Indivisible("a block stands in a scope whose weights are shared")
         names = [x] if isinstance(x, str) else list(dict.fromkeys(x))
         pattern = None if isinstance(x, str) else tuple([names.index(name) for name in x])
         tensors = tuple([self._tensors.get(name) or self.tensor(name) for name in names])

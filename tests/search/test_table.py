@@ -174,6 +174,23 @@ def shared_weight(b: cm.Builder, x: str) -> str:
 
 
 @cm.block
+def convolution(b: cm.Builder, x: str) -> str:
+    return b.conv(x, 8)
+
+
+def shared_scope(b: cm.Builder, x: str) -> str:
+    for _ in range(2):
+        with b.scope(b.numbered("repeated"), weights="shared"):
+            x = convolution(b, x)
+    return x
+
+
+@cm.block
+def made_once(b: cm.Builder, x: str) -> str:
+    return b.once("half", 8, lambda: b.relu(x))
+
+
+@cm.block
 def makes_an_output(b: cm.Builder, x: str) -> str:
     return b.output(b.relu(x))
 
@@ -202,6 +219,8 @@ def runs_a_loop(b: cm.Builder, x: str) -> str:
 WHOLE: dict[str, Callable[[cm.Builder, str], str]] = {
     "a gate apart": gate_apart,
     "a shared weight": shared_weight,
+    "a scope that shares": shared_scope,
+    "made once": lambda b, x: b.add(made_once(b, x), made_once(b, x)),
     "an output within": lambda b, x: b.conv(makes_an_output(b, x), 8),
     "a list": lambda b, x: takes_a_list(b, x, [4, 8]),
     "a constant": multiplied,
