@@ -91,9 +91,9 @@ class Blocks:
         returned = function(b, names[0] if pattern is None else tuple([names[i] for i in pattern]), *args, **options)
         results = (returned,) if isinstance(returned, str) else tuple(returned)
         new = list(dict.fromkeys([name for name in results if name not in names]))
-        reads = b.reads()
+        reads = b.reads(len(inputs))
         return Made(
-            part=b.part(reads, new),
+            part=b.part(len(inputs), reads, new),
             reads=tuple(reads),
             given=tuple([b.tensor(name) for name in new]),
             returns=tuple([names.index(name) if name in names else -1 - new.index(name) for name in results]),
@@ -184,13 +184,12 @@ class PartBuilder(Builder):
         name = f"{self._scope}x{number}"
         self._tensors[name] = tensor
         self._number[name] = number
-        self._n_taken = number + 1
         return name
 
-    def reads(self) -> list[int]:
-        """The inputs of the block that it reads."""
-        read = {number for step in self._steps for number in step.inputs}
-        return [number for number in range(self._n_taken) if number in read]
+    def reads(self, n_inputs: int) -> list[int]:
+        """The inputs that are read."""
+        read = set().union(*[step.inputs for step in self._steps])
+        return [number for number in range(n_inputs) if number in read]
 
     def whole(self, output: str) -> Part:
         """The part that is the network."""
@@ -200,18 +199,18 @@ class PartBuilder(Builder):
             if still_open:
                 size = min(still_open[0].names)
                 raise UnknownSize(f"input {name!r} leaves {size} open; a table needs a number for it, as in {size}=1")
-        read = {number for step in self._steps for number in step.inputs}
         first = [self._number[name] for name in self._inputs]
-        if first != list(range(len(first))) or not read.issuperset(first) or not set(self._inputs).isdisjoint(outputs):
+        is_plain = first == list(range(len(first))) and self.reads(len(first)) == first
+        if not is_plain or not set(outputs).isdisjoint(self._inputs):
             raise Indivisible("an input of the network is not read, comes after layers, or is an output")
         return self._part(len(first), outputs)
 
-    def part(self, reads: Sequence[int], outputs: Sequence[str]) -> Part:
+    def part(self, n_taken: int, reads: Sequence[int], outputs: Sequence[str]) -> Part:
         """The part that is a block, with only the inputs that it reads."""
         if self._inputs or self._outputs:
             raise Indivisible("a block has an input or an output of the network in it")
-        if len(reads) < self._n_taken:
-            kept = [*reads, *range(self._n_taken, len(self._number))]
+        if len(reads) < n_taken:
+            kept = [*reads, *range(n_taken, len(self._number))]
             renumbered = {old: new for new, old in enumerate(kept)}
             self._number = {name: renumbered.get(number, -1) for name, number in self._number.items()}
             for step in self._steps:
