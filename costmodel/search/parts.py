@@ -250,7 +250,7 @@ class _Run:
                     touched.append(number)
                     self.alive -= nbytes[number]
         context = _renumbered(entries)
-        offered = self._all_offered(step)
+        offered = self._all_offered(step, step.inputs)
         found = self._outcome(step.child, context, offered, self._unused(step) if self.has_unused else ())
         if step.times > 1:
             found = self._repeated(step, context[0], found)
@@ -258,12 +258,13 @@ class _Run:
             if home is not None:
                 kind, value = home
                 if kind == "new":
-                    number, nbytes[output] = output, value
-                    touched.append(number)
+                    root[output] = output
+                    nbytes[output] = value
+                    touched.append(output)
+                    last[output] = max(position, self.last_use[output])
                 else:
-                    number = root[step.inputs[value]] if kind == "input" else root[step.outputs[value]]
-                root[output] = number
-                last[number] = max(last[number], position, self.last_use[output])
+                    number = root[output] = root[step.inputs[value]] if kind == "input" else root[step.outputs[value]]
+                    last[number] = max(last[number], position, self.last_use[output])
             if tail is not None:
                 self._leave_open(output, tail, step, offered)
         for number in touched:
@@ -295,13 +296,15 @@ class _Run:
         self, child: Leaf | Part, entries: tuple[Entry, ...], offered: tuple[Chain | None, ...], unused: tuple[int, ...]
     ) -> Outcome:
         found = child.outcome(entries, offered, unused)
-        self.peak = max(self.peak, self.alive + found.peak)
+        peak = self.alive + found.peak
+        if peak > self.peak:
+            self.peak = peak
         if found.features is not NOTHING:
             self.features.append(found.features)
         return found
 
-    def _all_offered(self, step: Step, inputs: tuple[int, ...] | None = None) -> tuple[Chain | None, ...]:
-        tails, inputs = self.tails, step.inputs if inputs is None else inputs
+    def _all_offered(self, step: Step, inputs: tuple[int, ...]) -> tuple[Chain | None, ...]:
+        tails = self.tails
         return tuple([tails[tensor] and self._offered(step, i, tensor) for i, tensor in enumerate(inputs)])
 
     def _offered(self, step: Step, i: int, tensor: int) -> Chain | None:

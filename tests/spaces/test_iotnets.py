@@ -81,10 +81,13 @@ def size(net: cm.Network, name: str) -> int:
     return Dim.of(net.tensors[name].size).at()
 
 
-def reported_flops(net: cm.Network) -> int:
-    """The source's convention: multiply-adds without biases and 2 per batch-norm element."""
-    norms = [layer for layer in net.layers if layer.op == "BatchNormalization"]
-    return cm.count(net).total.macs.at() + 2 * sum(size(net, layer.outputs[0]) for layer in norms)
+def reported(net: cm.Network) -> tuple[int, int]:
+    """Parameters and operations by the source's convention: all stored numbers and a counter for each batch norm;
+    multiply-adds without biases and 2 for each element of a batch norm.
+    """
+    norms = [layer.outputs[0] for layer in net.layers if layer.op == "BatchNormalization"]
+    total = cm.count(net).at()
+    return int(total.weights) + len(norms), int(total.macs) + 2 * sum(size(net, name) for name in norms)
 
 
 def more_in_googlenet(net: cm.Network) -> int:
@@ -97,10 +100,9 @@ def more_in_googlenet(net: cm.Network) -> int:
 
 def test_published_counts(networks: Mapping[str, Any]) -> None:
     for net_id, (row, net) in networks.items():
-        norms = sum(layer.op == "BatchNormalization" for layer in net.layers)
+        params, flops = reported(net)
         more = more_in_googlenet(net) if row["family"] == "googlenet" else 0
-        found = cm.count(net).total.weights.at() + norms, reported_flops(net) + more  # a counter for each batch norm
-        assert found == (int(row["params"]), int(row["flops_reported"])), net_id
+        assert (params, flops + more) == (int(row["params"]), int(row["flops_reported"])), net_id
 
 
 # "params" and "flops" of some entries of random_net_resnext in configs/NetConfigs.json of github.com/IBM/iotnets (commit
@@ -121,5 +123,4 @@ def test_published_counts_of_resnext(entry: int) -> None:
     space = cm.search.space("iotnets_resnext", law="s3")
     arguments = f'{{"num_blocks": [1, 1, 1], "cardinalities": {cardinalities}, "bottleneck_widths": {widths}}}'
     net = space.network(space.parse(f'{{"args": {arguments}}}'), N=1)
-    norms = sum(layer.op == "BatchNormalization" for layer in net.layers)
-    assert (cm.count(net).total.weights.at() + norms, reported_flops(net)) == (params, flops)
+    assert reported(net) == (params, flops)
