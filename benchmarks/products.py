@@ -1,0 +1,144 @@
+"""The layers that multiply, told alike for a network of ours and for a graph that torch's exporter wrote.
+
+Neither side's counts are used: a product is read off the operands' shapes and the attributes that ONNX defines.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+from costmodel.dims import value_at
+from costmodel.errors import MalformedModel
+from costmodel.graph import Network
+
+
+class Product(NamedTuple):
+    """One layer: a convolution, a fully connected layer, or a product of two activations (``kind`` matmul).
+
+    ``weights``: filters, channels that each filter reads, kernel. ``positions``: where the filters are applied. Kernels,
+    strides and positions that are all 1 are left out, and a kernel that covers the whole input is part of the channels:
+    so a fully connected layer and a convolution that computes the same are told in the same way. ``source`` is the tensor
+    that is read.
+    """
+
+    kind: str
+    weights: tuple[int, ...]
+    positions: tuple[int, ...]
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+    source: str = ""
+
+    @property
+    def macs(self) -> int:
+        return prod(self.weights) * prod(self.positions)
+
+    def __str__(self) -> str:
+        told = f"{self.kind} {_by(self.weights)}"
+        told += f" stride {_by(self.stride)}" if self.stride else ""
+        told += f" dilation {_by(self.dilation)}" if self.dilation else ""
+        told += f" groups {self.groups}" if self.groups != 1 else ""
+        return f"{told} at {_by(self.positions) or 1}"
+
+
+class Operand(NamedTuple):
+    """An input of a layer, and whether it is stored or follows from stored tensors alone."""
+
+    name: str
+    shape: tuple[int, ...]
+    is_stored: bool
+
+
+OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def products_of_network(network: Network, sizes: Mapping[str, int]) -> list[Product]:
+    """Of a network of ours, at these sizes."""
+
+    def operand(name: str) -> Operand:
+        tensor = network.tensors[name]
+        return Operand(name, tuple(value_at(extent, sizes) for extent in tensor.dims), tensor.constant)
+
+    return [
+        product(layer.op, operand(layer.inputs[0]), operand(layer.inputs[1]), operand(layer.outputs[0]), layer.attributes)
+        for layer in network.running_layers
+        if layer.op in OPS
+    ]
+
+
+def products_of_export(model: Any) -> list[Product]:
+    """Of a model as torch's exporter leaves it; ONNX's own inference adds the shapes that the exporter does not tell."""
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    for weight in model.graph.initializers.values():
+        weight.const_value = None  # it is on the meta device and has no numbers to be written
+    ShapeInferencePass(check_type=False, strict_mode=False)(model)
+    stored, found = set(model.graph.initializers), []
+    for node in model.graph:
+        if all(value is None or value.name in stored for value in node.inputs):
+            stored.update(value.name for value in node.outputs)
+        elif node.op_type in OPS:
+            x, w, y = (_operand_of_export(value, stored) for value in (*node.inputs[:2], node.outputs[0]))
+            attributes = {key: attribute.value for key, attribute in node.attributes.items()}
+            found.append(product(node.op_type, x, w, y, attributes))
+    return found
+
+
+def _operand_of_export(value: Any, stored: Collection[str]) -> Operand:
+    if value.shape is None or not value.shape.is_static():
+        raise MalformedModel(f"ONNX's inference leaves the shape of {value.name!r} open; fix the sizes of the export")
+    return Operand(value.name, tuple(map(int, value.shape)), value.name in stored)
+
+
+def product(op: str, x: Operand, w: Operand, y: Operand, attributes: Mapping[str, Any]) -> Product:
+    """A layer of one of ``OPS`` by its operands and attributes."""
+    return _convolution(op, x, w, y, attributes) if op.startswith("Conv") else _matrix_product(x, w, attributes)
+
+
+def _convolution(op: str, x: Operand, w: Operand, y: Operand, attributes: Mapping[str, Any]) -> Product:
+    kind = "conv" if op == "Conv" else "deconv"
+    batch, _, *extents = (y if kind == "conv" else x).shape
+    filters, channels, *kernel = w.shape
+    groups = int(attributes.get("group", 1))
+    is_whole = tuple(kernel) == x.shape[2:] and kind == "conv" and groups == 1 and not any(attributes.get("pads", ()))
+    if is_whole:
+        return Product(kind, (filters, channels * prod(kernel)), _without_ones((batch,)), source=x.name)
+    stride, dilation = (_unless_ones(attributes.get(key, ())) for key in ("strides", "dilations"))
+    weights = (filters, channels, *_unless_ones(kernel))
+    return Product(kind, weights, _without_ones((batch, *extents)), stride, dilation, groups, x.name)
+
+
+def _matrix_product(x: Operand, w: Operand, attributes: Mapping[str, Any]) -> Product:
+    rows = x.shape[::-1] if attributes.get("transA") else x.shape
+    columns = w.shape[::-1] if attributes.get("transB") else w.shape
+    if x.is_stored:  # weights on the left: the columns are the positions
+        return Product("conv", rows[-2:], _without_ones((*columns[:-2], columns[-1])), source=w.name)
+    *positions, depth = rows
+    return Product("conv" if w.is_stored else "matmul", (columns[-1], depth), _without_ones(positions), source=x.name)
+
+
+def joined(products: Iterable[Product]) -> Iterator[Product]:
+    """Layers that read the same tensor in the same way as one, such as query, key and value."""
+    filters: Counter[Product] = Counter()
+    for one in products:
+        if one.kind == "conv" and one.groups == 1:
+            filters[one._replace(weights=(0, *one.weights[1:]))] += one.weights[0]
+        else:
+            yield one
+    for one, total in filters.items():
+        yield one._replace(weights=(total, *one.weights[1:]))
+
+
+def _unless_ones(extents: Sequence[int]) -> tuple[int, ...]:
+    return () if all(extent == 1 for extent in extents) else tuple(extents)
+
+
+def _without_ones(extents: Sequence[int]) -> tuple[int, ...]:
+    return tuple(extent for extent in extents if extent != 1)
+
+
+def _by(extents: Sequence[int]) -> str:
+    return "x".join(map(str, extents))
