@@ -2,8 +2,8 @@
 
     python -m benchmarks.conventions [--file] [NETWORK ...]
 
-``--file`` counts files of torch's former exporter instead, which say nothing of modules. Writes the tables of
-docs/conventions-of-tools.md. Needs the extra ``conventions``.
+``--file`` counts files of torch's former exporter instead, which say nothing of classes and functions; it does not trace
+the network of text. Writes the tables of docs/conventions-of-tools.md. Needs the extra ``conventions``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import costmodel as cm
 from costmodel.conventions import CONVENTIONS
 from tests.counting_tools import TOOLS, counted, onnx_tool_macs
-from tests.torch_networks import NETWORKS, imported, network
+from tests.torch_networks import IMAGE, NETWORKS, imported, network
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +76,8 @@ def main() -> None:
     tools = [*TOOLS, "onnx-tool"]
     print("".join(f"{tool} {CONVENTIONS[tool].version}; " for tool in tools) + "\n")
     print(f"| network | costmodel | {' | '.join(tools)} |\n|---{'|---' * (len(tools) + 1)}|")
-    for name in arguments.networks or NETWORKS:
+    images = [name for name, (_, shape) in NETWORKS.items() if shape == IMAGE]
+    for name in arguments.networks or (images if arguments.file else NETWORKS):
         print(f"| {name} | {' | '.join(cells(name, from_file=arguments.file))} |", flush=True)
 
 

@@ -22,8 +22,8 @@ from typing import Any, Union
 
 from costmodel.dims import Dim, Extent
 from costmodel.errors import InvalidSpec, UnsupportedOp, nearest
-from costmodel.graph import Attribute, Cost, Network, Node, Shape, Tensor
-from costmodel.ops.engine import Engine
+from costmodel.graph import Attribute, Network, Node, Shape, Tensor
+from costmodel.ops.engine import Derived, Engine
 
 Extents = Sequence[Union[int, str, Dim]]
 Window = Union[int, Sequence[int]]
@@ -41,7 +41,7 @@ class Builder:
     """
 
     def __init__(
-        self, name: str = "network", *, opset: int = OPSET, dtype: str = "float32", memo: dict[Any, Cost] | None = None
+        self, name: str = "network", *, opset: int = OPSET, dtype: str = "float32", memo: dict[Any, Derived] | None = None
     ) -> None:
         self.name = name
         self.dtype = dtype
@@ -181,19 +181,21 @@ class Builder:
         dilation: Window = 1,
         groups: Extent = 1,
         bias: bool = True,
+        shared: str | None = None,
         name: str | None = None,
     ) -> str:
         """Convolution over all axes after the first two.
 
         ``padding`` is one number for every side, one for each axis, one for each side (begins, then ends),
         ``"half"`` (half the kernel on each side) or ``"same"`` (as much as makes the output ceil(extent / stride)).
+        Convolutions that name the same ``shared`` have one weight, stored and counted once.
         """
         label = self._named(name, "conv")
         dims = self._axes(label, x, 3)
         attributes = _window(len(dims) - 2, _key(kernel), _key(stride), _key(padding), _key(dilation))
         depth = self._share(label, dims[1], groups, "channels")
         self._share(label, _positive(label, filters, "filters"), groups, "filters")
-        inputs = self._filled(label, x, (filters, depth, *attributes["kernel_shape"]), filters if bias else None)
+        inputs = self._filled(label, x, (filters, depth, *attributes["kernel_shape"]), filters if bias else None, shared)
         return self._op("Conv", inputs, {**attributes, "group": groups}, label)
 
     def deconv(
@@ -563,12 +565,21 @@ class Builder:
             raise InvalidSpec(f"network {self.name!r} has no tensor {name!r}; {nearest(name, self._tensors)}")
         return name
 
-    def _filled(self, label: str, x: str, shape: Shape, bias: Extent | None) -> tuple[str, ...]:
-        """The inputs of a layer with a weight and, where it has one, a bias."""
-        weight = self._store(f"{label}.weight", _stored(self.dtype, shape))
-        if bias is None:
-            return x, weight
-        return x, weight, self._store(f"{label}.bias", _stored(self.dtype, (bias,)))
+    def _filled(
+        self, label: str, x: str, shape: Shape, bias: Extent | None, shared: str | None = None
+    ) -> tuple[str, ...]:
+        """The inputs of a layer with a weight and, where it has one, a bias; its own, or those of this shared name."""
+        stored = {"weight": shape} if bias is None else {"weight": shape, "bias": (bias,)}
+        if shared is None:
+            return x, *(self._store(f"{label}.{part}", _stored(self.dtype, dims)) for part, dims in stored.items())
+        return x, *(self._shared(label, f"{shared}.{part}", dims) for part, dims in stored.items())
+
+    def _shared(self, label: str, name: str, dims: Shape) -> str:
+        if name not in self._tensors:
+            return self._store(name, _stored(self.dtype, dims))
+        if self.shape(name) != dims:
+            raise InvalidSpec(f"{label}: shared {name!r} is {_text(self.shape(name))}, not {_text(dims)}; share one shape")
+        return name
 
     def _named(self, name: str | None, kind: str) -> str:
         """The full name of a layer: the scope's, and what is given or the kind with a number."""

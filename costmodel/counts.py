@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from costmodel.compiled import Compiled
-from costmodel.dims import Dim, Extent, total, value_at
-from costmodel.graph import Body, Cost, Layer, Network, Tensor
+from costmodel.dims import Dim, Extent, total, value_at, weighted_total
+from costmodel.graph import NOWHERE, Body, Cost, Layer, Network, Place, Tensor
 from costmodel.qdq import arithmetic, find_quantized
 
 INTEGERS = frozenset({"int64", "int32", "bool", "string"})
@@ -46,9 +46,8 @@ class Quantities:
         """The sums; equal layers share one object, which is added once, times its number."""
         distinct = {id(part): part for part in parts}
         times = Counter(map(id, parts))
-        return Quantities(
-            *(total(getattr(part, name) * times[key] for key, part in distinct.items()) for name in QUANTITIES)
-        )
+        weighed = [(part, times[key]) for key, part in distinct.items()]
+        return Quantities(*(weighted_total((getattr(part, name), n) for part, n in weighed) for name in QUANTITIES))
 
 
 QUANTITIES: tuple[str, ...] = tuple(f.name for f in fields(Quantities))
@@ -56,7 +55,7 @@ QUANTITIES: tuple[str, ...] = tuple(f.name for f in fields(Quantities))
 
 class LayerCount(NamedTuple):
     """What one layer counts for, all runs of its bodies included; ``inside`` holds the bodies' layers, one run of
-    each; ``dtype`` is that of its arithmetic; ``module`` is the layer's.
+    each; ``dtype`` is that of its arithmetic; ``place`` is the layer's.
     """
 
     name: str
@@ -65,7 +64,11 @@ class LayerCount(NamedTuple):
     problem: str | None = None
     inside: tuple[LayerCount, ...] = ()
     dtype: str = ""
-    module: str = ""
+    place: Place = NOWHERE
+
+    @property
+    def module(self) -> str:
+        return self.place.module
 
     def flat(self) -> Iterator[LayerCount]:
         """The layer and those of its bodies, theirs too."""
@@ -173,26 +176,39 @@ class _Scope:
         self.graph = graph
         self.outer = outer
         self.tensors = graph.tensors
-        self.producers = {name: layer for layer in graph.layers for name in layer.outputs if name}
         self.captured = frozenset(graph.captures) if isinstance(graph, Body) else frozenset()
-        self.integer_biases = _integer_biases(graph.layers)
-        stated = graph.learnable if isinstance(graph, Network) else outer.stated if outer else None
-        self.stated: frozenset[str] | None = stated
-        self.learnable = _learnable(graph) if stated is None else stated
         self.quantized = find_quantized(graph)
         self.claimed: set[str] = set()
-        self.by_cost: dict[int, Quantities] = {}
+        self.by_cost: dict[tuple[int, ...], Quantities] = {}
+        self.by_stored: dict[tuple[Any, ...], Quantities] = {}
+
+    @cached_property
+    def stated(self) -> frozenset[str] | None:
+        """What training learns, where the source of the network says so."""
+        return self.graph.learnable if isinstance(self.graph, Network) else self.outer.stated if self.outer else None
+
+    @cached_property
+    def learnable(self) -> Set[str]:
+        return _learnable(self.graph) if self.stated is None else self.stated
+
+    @cached_property
+    def producers(self) -> dict[str, Layer]:
+        return {name: layer for layer in self.graph.layers for name in layer.outputs if name}
+
+    @cached_property
+    def integer_biases(self) -> set[str]:
+        return {name for layer in self.graph.layers if layer.op in INTEGER_BIAS_OPS for name in layer.inputs}
 
     def counts(self) -> Iterator[LayerCount]:
         for layer in self.graph.layers:
             cost = layer.cost
             if cost is None:
-                yield LayerCount(layer.name, layer.op, Quantities(), layer.problem, module=layer.module)
+                yield LayerCount(layer.name, layer.op, Quantities(), layer.problem, place=layer.place)
             elif not self.graph.is_constant(layer):
                 inside, bodies = self._bodies(cost) if cost.bodies else ((), [])
                 quantities = self._quantities(layer, cost, self._claim(layer, cost), bodies)
                 dtype = self._dtype(layer) if cost.macs != 0 else ""
-                yield LayerCount(layer.name, layer.op, quantities, layer.problem, inside, dtype, layer.module)
+                yield LayerCount(layer.name, layer.op, quantities, layer.problem, inside, dtype, layer.place)
 
     def _bodies(self, cost: Cost) -> tuple[tuple[LayerCount, ...], list[Quantities]]:
         """The layers of a control op's bodies, and what the bodies store and write in all their runs."""
@@ -209,9 +225,18 @@ class _Scope:
     ) -> Quantities:
         """The cost's own numbers, which equal layers share, and what the layer and its bodies store."""
         shared = self._of_cost(layer, cost)
-        if not own and not bodies:
+        if bodies:
+            return Quantities.sum([self._with_stored(shared, own), *bodies])
+        if not own:
             return shared
-        stored = Quantities(
+        key = (id(shared), *[(tensor.dtype, tensor.size, learnt) for tensor, learnt in own])
+        found = self.by_stored.get(key)
+        if found is None:
+            found = self.by_stored[key] = self._with_stored(shared, own)
+        return found
+
+    def _with_stored(self, shared: Quantities, own: list[tuple[Tensor, bool]]) -> Quantities:
+        return Quantities(
             shared.macs,
             shared.flops,
             params=total([tensor.size for tensor, learnt in own if learnt]),
@@ -219,7 +244,6 @@ class _Scope:
             weight_bytes=total([tensor.nbytes for tensor, _ in own]),
             activation_bytes=shared.activation_bytes,
         )
-        return Quantities.sum([stored, *bodies]) if bodies else stored
 
     def _dtype(self, layer: Layer) -> str:
         """The dtype of the arithmetic: an integer op's, else that of the inputs that are multiplied."""
@@ -232,21 +256,17 @@ class _Scope:
 
     def _of_cost(self, layer: Layer, cost: Cost) -> Quantities:
         """Macs, flops and bytes written; equal layers share their cost, so it is worked out once for each."""
-        is_whole = len(layer.outputs) == len(cost.outputs) and "" not in layer.outputs
-        if not is_whole or not self.quantized.written.keys().isdisjoint(layer.outputs):
-            return Quantities(cost.macs, cost.flops, activation_bytes=self._written_bytes(layer))
-        found = self.by_cost.get(id(cost))
-        if found is None:
-            found = Quantities(cost.macs, cost.flops, activation_bytes=self._written_bytes(layer))
-            self.by_cost[id(cost)] = found
-        return found
-
-    def _written_bytes(self, layer: Layer) -> Extent:
         instead = self.quantized.written
-        if instead.keys().isdisjoint(layer.outputs):
-            return written_bytes(self.tensors, layer)
-        really = [instead.get(name, self.tensors[name]) for name in layer.outputs]
-        return total(tensor.nbytes for tensor in really if tensor is not None)
+        outputs = [self.tensors[name] for name in layer.outputs if name]
+        if instead:
+            outputs = [tensor for name in layer.outputs if name and (tensor := instead.get(name, self.tensors[name]))]
+        key = (id(cost), *map(id, outputs))
+        found = self.by_cost.get(key)
+        if found is None:
+            written = outputs if cost.view_of is None or layer.outputs[0] in instead else outputs[1:]
+            nbytes = total(tensor.nbytes for tensor in written if tensor.is_known)
+            found = self.by_cost[key] = Quantities(cost.macs, cost.flops, activation_bytes=nbytes)
+        return found
 
     def _claim(self, layer: Layer, cost: Cost) -> list[tuple[Tensor, bool]]:
         """The stored tensors behind a layer's inputs that no earlier layer had, each with whether training learns it.
@@ -256,7 +276,8 @@ class _Scope:
         """
         own: list[tuple[Tensor, bool]] = [(tensor, True) for tensor in cost.attribute_weights]
         waiting = [name for name in layer.inputs if name and self.tensors[name].constant]
-        waiting += [name for body in cost.bodies for name in body.captures]
+        if cost.bodies:
+            waiting += [name for body in cost.bodies for name in body.captures]
         while waiting:
             name = waiting.pop()
             tensor = self.tensors.get(name)
@@ -279,19 +300,17 @@ def written_bytes(tensors: Mapping[str, Tensor], layer: Layer) -> Extent:
     return total(tensors[name].nbytes for name in names if name and tensors[name].is_known)
 
 
-def _integer_biases(layers: Iterable[Layer]) -> set[str]:
-    return {name for layer in layers if layer.op in INTEGER_BIAS_OPS for name in layer.inputs}
-
-
 def _learnable(graph: Network | Body) -> set[str]:
     """Stored tensors in a place where training would change them, also where a constant layer stands between."""
+    tensors = graph.tensors
     found: set[str] = set()
     for layer in reversed(graph.layers):
-        if layer.cost is None:
+        cost = layer.cost
+        if cost is None or (found.isdisjoint(layer.outputs) and graph.is_constant(layer)):
             continue
-        if found.isdisjoint(layer.outputs) and graph.is_constant(layer):
-            continue
-        fixed = {layer.inputs[i] for i in layer.cost.not_learnable if i < len(layer.inputs)}
-        found.update(name for name in layer.inputs if name and name not in fixed and graph.tensors[name].constant)
-        found.update(name for body in layer.cost.bodies for name in body.captures if name in _learnable(body))
+        for i, name in enumerate(layer.inputs):
+            if name and tensors[name].constant and i not in cost.not_learnable:
+                found.add(name)
+        for body in cost.bodies:
+            found |= _learnable(body).intersection(body.captures)
     return found

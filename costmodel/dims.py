@@ -392,19 +392,26 @@ def product(extents: Iterable[Extent]) -> Extent:
 
 def total(extents: Iterable[Extent]) -> Extent:
     """The sum of many counts, gathered in one pass."""
+    return weighted_total((extent, 1) for extent in extents)
+
+
+def weighted_total(parts: Iterable[tuple[Extent, int]]) -> Extent:
+    """The sum of many counts, each so many times, gathered in one pass.
+
+    >>> weighted_total([(Dim.size("N"), 3), (5, 2), (Dim.size("N") + 1, 1)])
+    Dim('4*N + 11')
+    """
     number = 0
-    open_ones: list[Dim] = []
-    for extent in extents:
+    terms: dict[Monomial, int] = {}
+    for extent, times in parts:
         if isinstance(extent, int):
-            number += extent
+            number += extent * times
         else:
-            open_ones.append(extent)
-    if not open_ones:
+            for monomial, coefficient in extent.terms.items():
+                terms[monomial] = terms.get(monomial, 0) + coefficient * times
+    if not terms:
         return number
-    terms: dict[Monomial, int] = {(): number}
-    for dim in open_ones:
-        for monomial, coefficient in dim.terms.items():
-            terms[monomial] = terms.get(monomial, 0) + coefficient
+    terms[()] = terms.get((), 0) + number
     return _made({monomial: c for monomial, c in terms.items() if c})
 
 

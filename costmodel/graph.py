@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, Union
 
 from costmodel.dims import Dim, Extent, ceil_divide, product, summed, total
 from costmodel.errors import MalformedModel, UnknownSize, nearest
@@ -19,6 +19,7 @@ from costmodel.errors import MalformedModel, UnknownSize, nearest
 if TYPE_CHECKING:
     import networkx
 
+Found = TypeVar("Found")
 Shape = tuple[Extent, ...]
 Element = Union[int, float, str, Fraction, Dim, None]
 
@@ -54,8 +55,35 @@ def dtype_numbered(number: int) -> str:
     return dtype
 
 
+class _Remembering:
+    """A frozen record that works some things out once: rules, counts and memos ask for them again and again.
+
+    These are not part of its state: a copy or a pickle starts anew (the hash of a text differs between processes).
+    """
+
+    __slots__ = ()
+
+    def _remember(self, name: str, found: Found) -> Found:
+        object.__setattr__(self, name, found)
+        return found
+
+
+class _TensorFacts(_Remembering):
+    __slots__ = ("_hash", "_nbytes", "_size")
+
+    _hash: int
+    _nbytes: Extent
+    _size: Extent
+
+
+class _CostFacts(_Remembering):
+    __slots__ = ("_flops",)
+
+    _flops: Extent
+
+
 @dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(_TensorFacts):
     """A dtype and a shape; for small integer tensors that carry shapes also the value, in row-major order.
 
     ``shape`` is None where even the rank is unknown. ``constant`` says that no input of the network can change it:
@@ -91,13 +119,26 @@ class Tensor:
     @property
     def size(self) -> Extent:
         """Number of elements."""
-        return product(self.dims)
+        try:
+            return self._size
+        except AttributeError:
+            return self._remember("_size", product(self.dims))
 
     @property
     def nbytes(self) -> Extent:
         """Bytes of a dense copy; sub-byte types are packed."""
-        bits = DTYPE_BITS[self.dtype]
-        return self.size * (bits // 8) if bits % 8 == 0 else ceil_divide(self.size * bits, 8)
+        try:
+            return self._nbytes
+        except AttributeError:
+            bits = DTYPE_BITS[self.dtype]
+            nbytes = self.size * (bits // 8) if bits % 8 == 0 else ceil_divide(self.size * bits, 8)
+            return self._remember("_nbytes", nbytes)
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            return self._remember("_hash", hash((self.dtype, self.shape, self.value, self.constant, self.fill)))
 
     def mapped(self, change: Callable[[Extent], Extent]) -> Tensor:
         """The same with every open count, in the shape and in the value, replaced by what the function makes of it."""
@@ -198,7 +239,7 @@ class MapOf(Container):
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(_CostFacts):
     """What one layer takes, as its rule states it. The defaults are the common case; a rule states the exceptions.
 
     ``outputs``: dtype and shape of every output. ``macs``: multiply-adds. ``other_flops``: arithmetic beyond
@@ -227,18 +268,59 @@ class Cost:
     @property
     def flops(self) -> Extent:
         """Two operations per multiply-add, and the other arithmetic."""
-        return self.macs * 2 + self.other_flops
+        try:
+            return self._flops
+        except AttributeError:
+            return self._remember("_flops", self.macs * 2 + self.other_flops)
 
 
 Attribute = Union[int, float, str, Tensor, "Subgraph", tuple["Attribute", ...]]
+
+
+class Place:
+    """Where a node stood in the program that was exported: ``module`` is the path there, as in ``layer1.0.conv1``, and
+    ``origin`` what the node was: the classes of the modules around it, from the outermost on, and the operation.
+
+    This one tells nothing; a reader knows more (and looks it up when it is asked, which few counts are).
+    """
+
+    __slots__ = ()
+
+    @property
+    def module(self) -> str:
+        return ""
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return ()
+
+    def within(self, outer: Place) -> Place:
+        """The place of a node of a body or function; what is not known of it is that of the node around."""
+        return outer if type(self) is Place else self if type(outer) is Place else _Within(self, outer)
+
+
+class _Within(Place):
+    __slots__ = ("inner", "outer")
+
+    def __init__(self, inner: Place, outer: Place) -> None:
+        self.inner, self.outer = inner, outer
+
+    @property
+    def module(self) -> str:
+        return self.inner.module or self.outer.module
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return self.inner.origin or self.outer.origin
+
+
+NOWHERE = Place()
 
 
 class Node(NamedTuple):  # a frozen dataclass takes six times as long to make, and every node is one
     """One node as the file states it; an omitted optional input is an empty name.
 
     ``opset`` overrides the model's opset of the node's domain, for nodes that come from a function with its own.
-    ``module`` is where the node stood in the program that was exported, as in ``layer1.0.conv1``, and ``origin`` what it
-    was there: the classes of the modules around it, from the outermost on, and the operation.
     """
 
     name: str
@@ -248,8 +330,7 @@ class Node(NamedTuple):  # a frozen dataclass takes six times as long to make, a
     attributes: Mapping[str, Attribute] = {}
     domain: str = ""
     opset: int | None = None
-    module: str = ""
-    origin: tuple[str, ...] = ()
+    place: Place = NOWHERE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,10 +345,7 @@ class Subgraph:
 
 
 class Layer(NamedTuple):
-    """One node with its cost; ``problem`` says why there is none, or what it leaves out.
-
-    ``module`` and ``origin`` are the node's.
-    """
+    """One node with its cost; ``problem`` says why there is none, or what it leaves out."""
 
     name: str
     op: str
@@ -277,8 +355,16 @@ class Layer(NamedTuple):
     domain: str
     cost: Cost | None
     problem: str | None = None
-    module: str = ""
-    origin: tuple[str, ...] = ()
+    place: Place = NOWHERE
+
+    @property
+    def module(self) -> str:
+        """The path of the node's module in the program that was exported."""
+        return self.place.module
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return self.place.origin
 
     @property
     def label(self) -> str:
@@ -351,13 +437,20 @@ class Body:
         return replace(self, times=times, trip=trip)
 
 
+class Declarations(Protocol):
+    """What a file declares of its tensors."""
+
+    def contradictions(self, derived: Mapping[str, Tensor]) -> Iterable[str]:
+        """What it declares and cannot be, one sentence each."""
+
+
 @dataclass(frozen=True, eq=False)
 class Network:
     """A network: its tensors by name and its layers in an order in which they can run.
 
     ``defaults`` binds open sizes where a caller gives none (zoo networks have their published input size).
-    ``warnings`` tells what the reader had to assume. ``learnable`` names the stored tensors that training changes where
-    the source says which; where it is None, their place in the graph tells.
+    ``assumed`` tells what the reader had to assume, ``declared`` what the file says of its tensors. ``learnable`` names the
+    stored tensors that training changes where the source says which; where it is None, their place in the graph tells.
     """
 
     name: str
@@ -367,8 +460,14 @@ class Network:
     layers: tuple[Layer, ...]
     opsets: Mapping[str, int] = field(default_factory=dict)
     defaults: Mapping[str, int] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
     learnable: frozenset[str] | None = None
+    declared: Declarations | None = None
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What the reader had to assume, and where the file contradicts itself."""
+        return (*self.assumed, *(self.declared.contradictions(self.tensors) if self.declared else ()))
 
     @cached_property
     def sizes(self) -> Mapping[str, Dim]:

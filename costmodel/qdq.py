@@ -56,11 +56,12 @@ def find_quantized(graph: Network | Body) -> Quantized:
             quantizers = readers.get(name, [])
             if quantizers and all(reader.op == QUANTIZE for reader in quantizers):
                 results = [output for reader in quantizers for output in reader.outputs]
-                written |= {name: graph.tensors[results[0]], **dict.fromkeys(results)}
+                written.update({name: graph.tensors[results[0]], **dict.fromkeys(results)})
     for layer in graph.layers:
-        users = [reader for name in layer.outputs for reader in readers.get(name, [])]
-        if layer.op == DEQUANTIZE and users and all(user.name in integer for user in users):
-            written |= dict.fromkeys(layer.outputs)
+        if layer.op == DEQUANTIZE:
+            users = [reader for name in layer.outputs for reader in readers.get(name, [])]
+            if users and all(user.name in integer for user in users):
+                written.update(dict.fromkeys(layer.outputs))
     return Quantized({name: _dtype(graph, layer, producers) for name, layer in integer.items()}, written)
 
 

@@ -20,7 +20,7 @@ from costmodel.export import save_onnx as save_onnx
 from costmodel.export import to_onnx as to_onnx
 from costmodel.graph import Network
 from costmodel.schema.data import data_folder
-from costmodel.schema.spec import Published, read_table
+from costmodel.schema.spec import Benchmark, Published, read_table
 from costmodel.unfolding import compile_network as compile_network
 from costmodel.unfolding import load_spec as load_spec
 
@@ -65,8 +65,7 @@ def benchmark_network(runtime: str, name: str) -> Network:
     known = _benchmarks(runtime)
     if name not in known:
         raise UnknownNetwork(f"the benchmark of {runtime} runs no {name!r} that the zoo has; {nearest(name, known)}")
-    zoo_name = known[name]
-    benchmark = load_spec(_home(zoo_name)).networks[zoo_name].benchmarks[runtime]  # type: ignore[index]
+    zoo_name, benchmark = known[name]
     network = zoo(zoo_name, **benchmark.parameters)
     bound = network.bind({"N": 1, **benchmark.sizes}, complete=False)
     return replace(network, defaults=bound)
@@ -92,13 +91,14 @@ def _index() -> Mapping[str, Path]:
 
 
 @lru_cache(maxsize=16)
-def _benchmarks(runtime: str) -> Mapping[str, str]:
-    """The zoo's name for each of a runtime's names."""
-    found: dict[str, str] = {}
+def _benchmarks(runtime: str) -> Mapping[str, tuple[str, Benchmark]]:
+    """The zoo's name, and how it is run, for each of a runtime's names."""
+    found: dict[str, tuple[str, Benchmark]] = {}
     for zoo_name, path in _index().items():
-        benchmark = load_spec(path).networks[zoo_name].benchmarks.get(runtime)  # type: ignore[call-overload]
-        for name in benchmark.names if benchmark else ():
-            if name in found:
-                raise InvalidSpec(f"{path}: {runtime} runs {name!r} as {found[name]!r} and as {zoo_name!r}; give it one")
-            found[name] = zoo_name
+        for benchmark in load_spec(path).networks[zoo_name].benchmarks.get(runtime, ()):  # type: ignore[call-overload]
+            for name in benchmark.names:
+                if name in found:
+                    other = found[name][0]
+                    raise InvalidSpec(f"{path}: {runtime} runs {name!r} as {other!r} and as {zoo_name!r}; give it one")
+                found[name] = zoo_name, benchmark
     return found

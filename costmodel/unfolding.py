@@ -32,7 +32,7 @@ KINDS = (
     "pad",
 )  # fmt: skip
 FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity")
-TEXT_OPTIONS = ("padding", "mode", "shape")
+TEXT_OPTIONS = ("padding", "mode", "shape", "shared")
 FLOAT_OPTIONS = ("epsilon", "alpha", "beta", "scale")
 MAX_REPEAT = 1000
 MAX_DEPTH = 50

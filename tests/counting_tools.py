@@ -42,7 +42,7 @@ def _thop(module: torch.nn.Module, x: torch.Tensor) -> int:
     import thop
     import torch
 
-    return int(thop.profile(torch.nn.Sequential(module), inputs=(x,), verbose=False)[0])
+    return int(thop.profile(torch.nn.Sequential(module).eval(), inputs=(x,), verbose=False)[0])
 
 
 def _ptflops(backend: str) -> Tool:
@@ -50,7 +50,7 @@ def _ptflops(backend: str) -> Tool:
         import torch
         from ptflops import get_model_complexity_info
 
-        held = torch.nn.Sequential(module)
+        held = torch.nn.Sequential(module).eval()
         held.register_parameter("place", torch.nn.Parameter(torch.zeros(1)))  # it asks the first one for a device
         options: dict[str, Any] = {"as_strings": False, "print_per_layer_stat": False, "backend": backend}
         macs, _ = get_model_complexity_info(held, tuple(x.shape[1:]), input_constructor=lambda _: {"input": x}, **options)

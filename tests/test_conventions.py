@@ -220,6 +220,12 @@ def test_the_bias_of_a_linear_layer_is_the_addition_after_it(origin: tuple[str, 
         assert found.total.macs == 3 * 4 * expected, convention
 
 
+@pytest.mark.parametrize(("gated", "expected"), [("x", E), ("y0", 0)])
+def test_a_silu_is_a_product_with_the_sigmoid_of_the_same(gated: str, expected: int) -> None:
+    made = [node("Tanh", ["x"], "y0"), node("Sigmoid", ["x"], "gate"), node("Mul", ["gate", gated], "y")]
+    assert counts(made, IMAGE, {}, "ptflops").total.macs == expected
+
+
 def test_what_a_tool_passes_over_is_told() -> None:
     product = [node("MatMul", ["x", "x"], "y")]
     for convention in CONVENTIONS:

@@ -18,8 +18,7 @@ import pytest
 from onnx import numpy_helper
 
 from costmodel.dims import Dim, bounds
-from costmodel.graph import Tensor
-from costmodel.read.declared import DTYPES
+from costmodel.graph import NUMBERED_DTYPES, Tensor
 from costmodel.read.onnx import load
 
 # ops whose output shape follows from the content of float or byte data even where that is constant: bounded, not exact
@@ -55,7 +54,7 @@ def faults(model: onnx.ModelProto, outputs: list[Any], *, exact: bool) -> Iterat
         tensor = network.outputs[info.name]
         if not isinstance(expected, np.ndarray) or not isinstance(tensor, Tensor):
             continue
-        dtype = DTYPES[info.type.tensor_type.elem_type] if info.type.HasField("tensor_type") else None
+        dtype = NUMBERED_DTYPES[info.type.tensor_type.elem_type] if info.type.HasField("tensor_type") else None
         if dtype and tensor.dtype != dtype:
             yield f"{info.name} is {tensor.dtype}, not {dtype}"
         shape = tensor.shape or ()

@@ -49,6 +49,7 @@ def test_published_figures(name: str, entry: int) -> None:
     assert not counted.unsupported
     at = counted.at(figures.sizes)
     assert figures.params is None or figures.params.agrees(at.params), f"{at.params:,} params"
+    assert figures.weights is None or figures.weights.agrees(at.weights), f"{at.weights:,} weights"
     assert figures.macs is None or figures.macs.agrees(at.macs), f"{at.macs:,} macs"
     assert figures.source
 
@@ -56,7 +57,7 @@ def test_published_figures(name: str, entry: int) -> None:
 def test_every_network_is_checked_by_something() -> None:
     """By a published count, or by the layer table and the weights of the benchmark that runs it."""
     benchmarked = {specs.benchmark_network("ncnn", name).name for name in specs.benchmark_names("ncnn")}
-    counted = {name for name in specs.zoo_names() if any(f.params or f.macs for f in specs.published(name))}
+    counted = {name for name in specs.zoo_names() if any(f.params or f.weights or f.macs for f in specs.published(name))}
     assert set(specs.zoo_names()) == counted | benchmarked
 
 

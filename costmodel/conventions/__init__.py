@@ -78,7 +78,7 @@ class _Recount:
         for layer in graph.layers:
             is_counted = _is_counted(graph, layer)
             if is_counted or self.convention.counts_constants:
-                count = next(waiting) if is_counted else LayerCount(layer.name, layer.op, Quantities(), module=layer.module)
+                count = next(waiting) if is_counted else LayerCount(layer.name, layer.op, Quantities(), place=layer.place)
                 call = Call(layer, graph.tensors, producers, self.learnable)
                 found.append(count if layer.cost is None else self._layer(count, call))
         return tuple(found)

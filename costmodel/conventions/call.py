@@ -172,6 +172,17 @@ class Call:
         return any(factor is not None and factor.op == "MatMul" for factor in factors)
 
     @property
+    def is_silu(self) -> bool:
+        """Whether a SiLU ends here: exporters write it as a sigmoid and the product with its input."""
+        if self.layer.origin:
+            return self.layer.op == "Sigmoid" and self.function == "silu"
+        x, gate = self.layer.inputs if self.layer.op == "Mul" else ("", "")
+        return any(
+            layer is not None and layer.op == "Sigmoid" and layer.inputs[0] == other
+            for layer, other in ((self.producers.get(gate), x), (self.producers.get(x), gate))
+        )
+
+    @property
     def keeps_pooled_axes(self) -> bool:
         """Whether a mean is over the two spatial axes and keeps them: what pooling to one element is exported as."""
         axes = self.input(1)

@@ -77,7 +77,7 @@ def _softmax_of_ptflops(call: Call) -> Extent:
 
 
 def _silu(call: Call) -> Extent:
-    return call.y.size if call.function == "silu" else 0
+    return call.y.size if call.is_silu else 0
 
 
 PTFLOPS: Table = {
@@ -100,6 +100,7 @@ PTFLOPS: Table = {
     "LeakyRelu": by_module({"LeakyReLU": each_input(1)}),
     "MatMul": _hooked(_product),
     "MaxPool": _twice(MAX_POOL),
+    "Mul": _silu,
     "PRelu": _twice("PReLU"),
     "RNN": by_module({"RNN": recurrent(elementwise=1, gates=1, biases=2)}),
     "ReduceMax": by_module({MAX_POOL: each_input(2)}),

@@ -22,17 +22,23 @@ FAULTS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 RANDOM_OPS = frozenset(
     {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 )
+MEMO_LIMIT = 50_000  # distinct layers, of some kilobytes each
+
 # facts that make a rule's answer that of one node
 OF_THE_NODE = frozenset({"input_names", "run_body", "layers_between", "assume"})
+
+Derived = tuple[Cost, tuple[Tensor, ...]]  # what a layer costs and what it gives, marked as constant where it is
+
+_MEMO: dict[Any, Derived] = {}
 
 
 class Engine:
     """Derives tensors and costs node by node. ``tensors`` maps a name to what is known of it.
 
     ``declared`` holds shapes that the file states; they stand in only for what no rule, or no rule here, can tell.
-    ``agreements`` replaces sizes that turned out not to be free. ``known`` holds costs by layer and is added to: engines
-    of the same opsets may share it. ``assumptions`` says which way to go between branches, and notes it. The engine of a
-    subgraph sees the names of the one around it, ``outer``, and lists those that it took in ``captures``.
+    ``agreements`` replaces sizes that turned out not to be free. ``known`` holds costs by layer and is added to; where none
+    is given, the engines of a process share one. ``assumptions`` says which way to go between branches, and notes it. The
+    engine of a subgraph sees the names of the one around it, ``outer``, and lists those that it took in ``captures``.
     """
 
     def __init__(
@@ -40,7 +46,7 @@ class Engine:
         opsets: Mapping[str, int],
         declared: Mapping[str, Tensor] | None = None,
         agreements: Mapping[str, Extent] | None = None,
-        known: dict[Any, Cost] | None = None,
+        known: dict[Any, Derived] | None = None,
         outer: Engine | None = None,
         assumptions: Assumptions | None = None,
     ) -> None:
@@ -49,8 +55,8 @@ class Engine:
         self.agreements = agreements or {}
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
-        self._constants: dict[tuple[Tensor, ...], tuple[Tensor, ...]] = {}
-        self._known: dict[Any, Cost] = {} if known is None else known
+        self._seen: dict[tuple[Any, ...], Derived] = {}
+        self._known: dict[Any, Derived] = _MEMO if known is None else known
         self.outer = outer
         self.captures: dict[str, Tensor] = {}
         self.captured_as: Mapping[Extent, Extent] = {}
@@ -58,29 +64,43 @@ class Engine:
 
     def add(self, node: Node) -> Layer:
         """Derive one node's outputs. Raises MalformedModel where the node breaks the specification."""
-        inputs = tuple(self._input(node, name) for name in node.inputs)
-        try:
-            cost, problem = self._cost(node, inputs), None
-        except UnsupportedOp as missing:
-            cost, problem = None, str(missing)
-        outputs = self._outputs(node, cost)
-        if cost is not None and cost.bodies:
-            problem = next((problem for body in cost.bodies for problem in body.problems), None)
-        if cost is not None and self._is_constant(node, inputs, cost):
-            outputs = self._as_constants(outputs)
-        if self.agreements:
-            outputs = tuple(map(self.agreed, outputs))
+        find = self.tensors.get
+        inputs = tuple([find(name) or self._input(node, name) for name in node.inputs])
+        # the same op on the very same tensors: most layers of a deep network, told without comparing any value
+        seen = (node.op, node.domain, node.opset, id(node.attributes), len(node.outputs), *map(id, inputs))
+        found = self._seen.get(seen)
+        cost, outputs, problem = (*found, None) if found else self._derived(node, inputs, seen)
         for name, tensor in zip(node.outputs, outputs, strict=False):
             if name in self.tensors:
                 raise MalformedModel(f"{_label(node)}: tensor {name!r} is written twice; each name stands for one tensor")
             if name:
                 self.tensors[name] = tensor
         layer = Layer(
-            node.name, node.op, node.inputs, node.outputs, node.attributes, node.domain, cost, problem,
-            node.module, node.origin,
-        )  # fmt: skip
+            node.name, node.op, node.inputs, node.outputs, node.attributes, node.domain, cost, problem, node.place
+        )
         self.layers.append(layer)
         return layer
+
+    def _derived(
+        self, node: Node, inputs: tuple[Tensor | None, ...], seen: tuple[Any, ...]
+    ) -> tuple[Cost | None, tuple[Tensor, ...], str | None]:
+        """The cost and the outputs by the rule, or why there are none; noted where the next such node may share them."""
+        try:
+            (cost, outputs), is_shared = self._cost(node, inputs)
+        except UnsupportedOp as missing:
+            unknown = Tensor("float32", None)
+            return None, tuple(self.agreed(self.declared.get(name, unknown)) for name in node.outputs), str(missing)
+        if len(outputs) < len(node.outputs):
+            raise MalformedModel(f"{_label(node)}: has {len(node.outputs)} outputs, the op gives {len(outputs)}")
+        if not all(tensor.is_known for tensor in outputs):
+            is_shared = False
+            found = zip(node.outputs, outputs, strict=False)
+            outputs = tuple(tensor if tensor.is_known else self.declared.get(name, tensor) for name, tensor in found)
+        if self.agreements:
+            outputs = tuple(map(self.agreed, outputs))
+        if is_shared:
+            self._seen[seen] = cost, outputs
+        return cost, outputs, next((problem for body in cost.bodies for problem in body.problems), None)
 
     def agreed(self, tensor: Tensor) -> Tensor:
         """The tensor with the sizes replaced that had to agree with something else."""
@@ -115,7 +135,7 @@ class Engine:
         inner.tensors.update(zip(graph.inputs, map(self.agreed, inputs), strict=True))
         for part in graph.nodes:
             name = f"{node.name}/{called}/{part.name}"
-            inner.add(part._replace(name=name, module=part.module or node.module, origin=part.origin or node.origin))
+            inner.add(part._replace(name=name, place=part.place.within(node.place)))
         results = tuple(inner.find(name) for name in graph.outputs)
         missing = [name for name, tensor in zip(graph.outputs, results, strict=True) if tensor is None]
         if missing:
@@ -163,28 +183,8 @@ class Engine:
             raise MalformedModel(f"{_label(node)}: nothing produces its input {name!r}; the graph is incomplete")
         return found
 
-    def _is_constant(self, node: Node, inputs: tuple[Tensor | None, ...], cost: Cost) -> bool:
-        for tensor in inputs:
-            if tensor is not None and not tensor.constant:
-                return False
-        return node.op not in RANDOM_OPS and all(tensor.constant for body in cost.bodies for tensor in body.results)
-
-    def _as_constants(self, outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The outputs marked as constant; layers that share a cost share these too."""
-        if outputs not in self._constants:
-            self._constants[outputs] = tuple(replace(tensor, constant=True) for tensor in outputs)
-        return self._constants[outputs]
-
-    def _outputs(self, node: Node, cost: Cost | None) -> tuple[Tensor, ...]:
-        if cost is None:
-            unknown = Tensor("float32", None)
-            return tuple(self.declared.get(name, unknown) for name in node.outputs)
-        if len(cost.outputs) < len(node.outputs):
-            raise MalformedModel(f"{_label(node)}: has {len(node.outputs)} outputs, the op gives {len(cost.outputs)}")
-        found = zip(node.outputs, cost.outputs, strict=False)
-        return tuple(tensor if tensor.is_known else self.declared.get(name, tensor) for name, tensor in found)
-
-    def _cost(self, node: Node, inputs: tuple[Tensor | None, ...]) -> Cost:
+    def _cost(self, node: Node, inputs: tuple[Tensor | None, ...]) -> tuple[Derived, bool]:
+        """What the rule says, and whether it holds for every node with this op, these attributes and these inputs."""
         opset = node.opset or self.opsets.get(node.domain, DEFAULT_OPSET)
         known = registry.find(node.op, node.domain, opset)
         if known is None:
@@ -193,18 +193,27 @@ class Engine:
         for name, tensor in zip(node.inputs, inputs, strict=True):
             if tensor is not None and not tensor.is_known:
                 raise UnsupportedOp(f"{_label(node)}: the shape of its input {name!r} is unknown")
+        if not known.facts.isdisjoint(OF_THE_NODE):
+            return self._run(node, known, inputs, opset), False
         key = _key(node, known, inputs)
         try:
-            cost = None if key is None else self._known.get(key)
+            derived = self._known.get(key)
         except TypeError:  # an attribute that cannot be compared
-            key = cost = None
-        if cost is None:
-            cost = self._run(node, known, inputs, opset)
-            if key is not None and not ("name" in known.facts and _bears_name(cost, node.name)):
-                self._known[key] = cost
-        return cost
+            return self._run(node, known, inputs, opset), False
+        if derived is None:
+            derived = self._run(node, known, inputs, opset)
+            if "name" in known.facts and _bears_name(derived[0], node.name):
+                return derived, False
+            if len(self._known) >= MEMO_LIMIT:
+                self._known.clear()
+            self._known[key] = derived
+        return derived, True
 
-    def _run(self, node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...], opset: int) -> Cost:
+    def _run(self, node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...], opset: int) -> Derived:
+        cost = self._called(node, known, inputs, opset)
+        return cost, _constants(cost.outputs) if _is_constant(node, inputs, cost) else cost.outputs
+
+    def _called(self, node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...], opset: int) -> Cost:
         given = _trimmed(inputs)
         _check_arity(node, known, given)
         attributes = dict(node.attributes)
@@ -227,6 +236,11 @@ class Engine:
             raise MalformedModel(f"{_label(node)}: its inputs ({shapes}) do not fit the op: {error}") from error
 
 
+def forget() -> None:
+    """Empty the memo that the engines of this process share, as a measurement from cold needs."""
+    _MEMO.clear()
+
+
 def _label(node: Node) -> str:
     return f"{node.op} (node {node.name!r})"
 
@@ -235,6 +249,17 @@ def _shape_text(tensor: Tensor) -> str:
     if isinstance(tensor, Container):
         return f" {tensor.kind}"
     return "[?]" if tensor.shape is None else "[" + ", ".join(str(extent) for extent in tensor.shape) + "]"
+
+
+def _is_constant(node: Node, inputs: tuple[Tensor | None, ...], cost: Cost) -> bool:
+    for tensor in inputs:
+        if tensor is not None and not tensor.constant:
+            return False
+    return node.op not in RANDOM_OPS and all(tensor.constant for body in cost.bodies for tensor in body.results)
+
+
+def _constants(outputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(replace(tensor, constant=True) for tensor in outputs)
 
 
 def _trimmed(inputs: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
@@ -259,12 +284,10 @@ def _check_arity(node: Node, known: registry.Rule, given: tuple[Tensor | None, .
         raise MalformedModel(f"{_label(node)}: the attribute {sorted(missing)[0]!r} is required")
 
 
-def _key(node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...]) -> Any:
-    """What a rule's answer depends on; None where that is the node itself."""
-    if not known.facts.isdisjoint(OF_THE_NODE):
-        return None
+def _key(node: Node, known: registry.Rule, inputs: tuple[Tensor | None, ...]) -> tuple[Any, ...]:
+    """What a rule's answer depends on."""
     attributes = tuple(sorted(node.attributes.items())) if node.attributes else ()
-    return node.op, node.domain, known.since, inputs, attributes, len(node.outputs)
+    return node.op, known.function, inputs, attributes, len(node.outputs)
 
 
 def _bears_name(cost: Cost, name: str) -> bool:

@@ -7,31 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from costmodel.dims import Dim, Extent
 from costmodel.errors import MalformedModel
-from costmodel.graph import MapOf, OptionalOf, SequenceOf, Tensor
+from costmodel.graph import MapOf, OptionalOf, SequenceOf, Tensor, dtype_numbered
 
 if TYPE_CHECKING:
     import onnx
-
-# onnx.TensorProto.DataType, by number
-DTYPES = (
-    None, "float32", "uint8", "int8", "uint16", "int16", "int32", "int64", "string", "bool", "float16", "float64", "uint32",
-    "uint64", "complex64", "complex128", "bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz",
-    "uint4", "int4", "float4e2m1", "float8e8m0", "uint2", "int2", "float6e2m3", "float6e3m2",
-)  # fmt: skip
-
 
 def checked_text(text: str | bytes, what: str) -> str:
     """Protobuf hands a text that is not UTF-8 out as bytes."""
     if isinstance(text, bytes):
         raise MalformedModel(f"{what}, {text!r}, is no UTF-8 text; the file is damaged")
     return text
-
-
-def dtype_of(number: int) -> str:
-    dtype = DTYPES[number] if 0 < number < len(DTYPES) else None
-    if dtype is None:
-        raise MalformedModel(f"data type {number} is none of ONNX's; they go from 1 to {len(DTYPES) - 1}")
-    return dtype
 
 
 def declared_tensor(info: onnx.ValueInfoProto) -> Any:
@@ -46,7 +31,7 @@ def declared_type(proto: onnx.TypeProto, name: str = "") -> Any:
     if kind not in ("tensor_type", "sparse_tensor_type"):
         return Tensor("float32", None)
     stated = getattr(proto, kind)
-    dtype = dtype_of(stated.elem_type) if stated.elem_type else "float32"
+    dtype = dtype_numbered(stated.elem_type) if stated.elem_type else "float32"
     if not stated.HasField("shape"):
         return Tensor(dtype, None)
     return Tensor(dtype, tuple(_extent(dim, f"{name}_dim{axis}") for axis, dim in enumerate(stated.shape.dim)))
@@ -58,7 +43,7 @@ _CONTAINER_READERS: Mapping[str, Any] = {
     ),
     "optional_type": lambda stated, name: OptionalOf.of(declared_type(stated.elem_type, name)),
     "map_type": lambda stated, name: MapOf.of(
-        dtype_of(stated.key_type), declared_type(stated.value_type, name).dtype, Dim.size(f"{name}_length")
+        dtype_numbered(stated.key_type), declared_type(stated.value_type, name).dtype, Dim.size(f"{name}_length")
     ),
 }
 
@@ -85,16 +70,15 @@ class Declared(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.infos)
 
-
-def contradictions(declared: Declared, derived: Mapping[str, Tensor]) -> Iterable[str]:
-    """Declared shapes that cannot be: another rank, or another number."""
-    for name, info in declared.infos.items():
-        tensor = derived.get(name)
-        if tensor is not None and tensor.shape and info.type.tensor_type.HasField("shape"):
-            stated = [dim.dim_value for dim in info.type.tensor_type.shape.dim]  # 0 where it is open
-            pairs = zip(stated, tensor.shape, strict=False)
-            if len(stated) != len(tensor.shape) or any(0 < a != b for a, b in pairs if isinstance(b, int)):
-                yield f"the file declares {name!r} as {_shown(declared[name])}; it is {_shown(tensor)}"
+    def contradictions(self, derived: Mapping[str, Tensor]) -> Iterator[str]:
+        """Declared shapes that cannot be: another rank, or another number."""
+        for name, info in self.infos.items():
+            tensor = derived.get(name)
+            if tensor is not None and tensor.shape and info.type.tensor_type.HasField("shape"):
+                stated = [dim.dim_value for dim in info.type.tensor_type.shape.dim]  # 0 where it is open
+                pairs = zip(stated, tensor.shape, strict=False)
+                if len(stated) != len(tensor.shape) or any(0 < a != b for a, b in pairs if isinstance(b, int)):
+                    yield f"the file declares {name!r} as {_shown(self[name])}; it is {_shown(tensor)}"
 
 
 def _shown(tensor: Tensor) -> str:

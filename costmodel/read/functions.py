@@ -61,11 +61,7 @@ def _called(call: Node, function: Function) -> Sequence[Node]:
     attributes = {**function.defaults, **call.attributes}
     body = [_renamed(node, names, attributes, call.name) for node in function.nodes]
     return [
-        node._replace(
-            opset=function.opsets.get(node.domain, node.opset),
-            module=node.module or call.module,
-            origin=node.origin or call.origin,
-        )
+        node._replace(opset=function.opsets.get(node.domain, node.opset), place=node.place.within(call.place))
         for node in body
     ]
 

@@ -11,9 +11,43 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
+from costmodel.graph import Place
+from costmodel.read.wire import encoded, varint
+
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _CALL = re.compile(r"@\d+$")  # torch numbers the further calls of a module
 _NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"  # what torch writes where it has lost the module
+
+
+class Exported(Place):
+    """The place of a node, from its name and the metadata that its message in the file ends with."""
+
+    __slots__ = ("_metadata", "_name")
+
+    def __init__(self, name: str, metadata: bytes) -> None:
+        self._name, self._metadata = name, metadata
+
+    @property
+    def module(self) -> str:
+        return module_of(self._name, self._properties)
+
+    @property
+    def origin(self) -> tuple[str, ...]:
+        return origin_of(self._properties)
+
+    @property
+    def _properties(self) -> dict[str, str]:
+        """What of the metadata tells the place; exporters leave kilobytes of other texts beside it.
+
+        An entry is found by its key between the marks that protocol buffers put around it, not by reading all entries.
+        """
+        found = {}
+        for key, mark in _MARKS.items():
+            at = self._metadata.find(mark)
+            if at >= 0:
+                length, body = varint(self._metadata, at + len(mark), len(self._metadata))
+                found[key] = self._metadata[body : body + length].decode("utf-8", "replace")
+        return found
 
 
 def module_of(name: str, properties: Mapping[str, str]) -> str:
@@ -88,4 +122,4 @@ _PATHS: Mapping[str, Callable[[str], str]] = {
     "namespace": _innermost_of_namespace,
 }
 _CLASSES = "pkg.torch.onnx.class_hierarchy"
-READ_KEYS = frozenset({*_PATHS, _CLASSES})
+_MARKS = {key: b"\n" + encoded(len(key)) + key.encode() + b"\x12" for key in (*_PATHS, _CLASSES)}

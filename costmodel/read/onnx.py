@@ -6,19 +6,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Union
 
 from costmodel.dims import Dim, Extent
 from costmodel.errors import CostModelError, MalformedModel, ShapeMismatch, UnknownSize, nearest
-from costmodel.graph import (
-    Cost,
-    Network,
-    Tensor,
-)
+from costmodel.graph import Network, Tensor
 from costmodel.ops.assumptions import Assumptions
 from costmodel.ops.engine import Engine
 from costmodel.read import wire
-from costmodel.read.declared import Declared, contradictions
+from costmodel.read.declared import Declared
 from costmodel.read.functions import Function, inline
 from costmodel.read.inputs import Sizes, input_tensors
 from costmodel.read.order import in_running_order
@@ -45,27 +41,28 @@ def load(source: Source, *, sizes: Sizes | None = None, name: str | None = None)
     Raises MalformedModel for a file that is no ONNX model, truncated, cyclic or incomplete, ShapeMismatch where shapes
     contradict each other (with the node), UnknownSize for an input that the model does not have.
     """
-    model, default_name = _parsed(source)
+    model, nodes, default_name = _parsed(source)
     if not model.HasField("graph"):
         raise MalformedModel(f"{default_name}: the model holds no graph; this is no ONNX model, or it is truncated")
-    return _Loader(model, name or default_name).network(sizes or {})
+    return _Loader(model, nodes, name or default_name).network(sizes or {})
 
 
-def _parsed(source: Source) -> tuple[onnx.ModelProto, str]:
+def _parsed(source: Source) -> tuple[onnx.ModelProto, list[bytes] | None, str]:
+    """The model, the serialised nodes of its graph where they come apart from it, and what to call it."""
     if isinstance(source, (bytes, bytearray, memoryview)):
-        model = _from_wire(wire.Memory(memoryview(source)), "the given bytes")
-        return model, model.graph.name or "model"
+        model, nodes = _from_wire(wire.Memory(memoryview(source)), "the given bytes")
+        return model, nodes, model.graph.name or "model"
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
-        return _from_path(path), path.name.removesuffix(".onnx")
+        return *_from_path(path), path.name.removesuffix(".onnx")
     import onnx
 
     if isinstance(source, onnx.ModelProto):
-        return source, source.graph.name or "model"
+        return source, None, source.graph.name or "model"
     raise CostModelError(f"cannot load a {type(source).__name__}; give a path, bytes or an onnx.ModelProto")
 
 
-def _from_path(path: Path) -> onnx.ModelProto:
+def _from_path(path: Path) -> tuple[onnx.ModelProto, list[bytes]]:
     try:
         with path.open("rb") as file:
             opened = wire.File(file.fileno())
@@ -78,12 +75,13 @@ def _from_path(path: Path) -> onnx.ModelProto:
         raise MalformedModel(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _from_wire(source: wire.Source, where: str) -> onnx.ModelProto:
+def _from_wire(source: wire.Source, where: str) -> tuple[onnx.ModelProto, list[bytes]]:
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.ModelProto.FromString(wire.without_weights(source))
+        model, nodes = wire.without_weights_and_nodes(source)
+        return onnx.ModelProto.FromString(model), nodes
     except MalformedModel as error:
         raise MalformedModel(f"{where}: {error}") from None
     except (DecodeError, RuntimeError) as error:
@@ -102,7 +100,7 @@ class _Agreement:
 class _Loader:
     """One model on its way to a Network."""
 
-    def __init__(self, model: onnx.ModelProto, name: str) -> None:
+    def __init__(self, model: onnx.ModelProto, nodes: list[bytes] | None, name: str) -> None:
         self.name = name
         self.warnings: list[str] = []
         self.opsets = self._opsets(model)
@@ -116,11 +114,11 @@ class _Loader:
             )
             for proto in model.functions
         }
-        graph = read_graph(model.graph)
+        graph = read_graph(model.graph, nodes)
         self.declared_inputs = {info.name: info for info in model.graph.input if info.name not in graph.initializers}
         self.declared = Declared((*model.graph.value_info, *model.graph.output))
-        nodes = inline(graph.nodes, functions) if functions else graph.nodes
-        self.nodes = in_running_order(nodes, {*graph.initializers, *self.declared_inputs})
+        inlined = inline(graph.nodes, functions) if functions else graph.nodes
+        self.nodes = in_running_order(inlined, {*graph.initializers, *self.declared_inputs})
         self.graph = graph
 
     def _opsets(self, model: onnx.ModelProto) -> dict[str, int]:
@@ -139,11 +137,10 @@ class _Loader:
         inputs = input_tensors(self.declared_inputs.values(), sizes)
         freed = frozenset(_freed(sizes))
         agreements: list[_Agreement] = []
-        known: dict[Any, Cost] = {}
         while True:
             extents = {agreed.name: agreed.extent for agreed in agreements}
             try:
-                return self._assumed(inputs, agreements, extents, known)
+                return self._assumed(inputs, agreements, extents)
             except ShapeMismatch as mismatch:
                 agreed = _agreement(mismatch, freed)
                 if agreed is None or len(agreements) == MAX_AGREEMENTS:
@@ -151,17 +148,13 @@ class _Loader:
                 agreements.append(agreed)
 
     def _assumed(
-        self,
-        inputs: Mapping[str, Tensor],
-        agreements: Sequence[_Agreement],
-        extents: Mapping[str, Extent],
-        known: dict[Any, Cost],
+        self, inputs: Mapping[str, Tensor], agreements: Sequence[_Agreement], extents: Mapping[str, Extent]
     ) -> Network:
         """Derive every shape; where sizes decide between branches that cannot be merged, go a way without contradictions."""
         assumptions = Assumptions()
         first: MalformedModel | None = None
         for _ in range(MAX_ASSUMPTIONS):
-            engine = Engine(self.opsets, self.declared, extents, known, assumptions=assumptions)
+            engine = Engine(self.opsets, self.declared, extents, assumptions=assumptions)
             try:
                 return self._derived(engine, inputs, agreements)
             except MalformedModel as error:
@@ -193,7 +186,8 @@ class _Loader:
             tensors=engine.tensors,
             layers=tuple(engine.layers),
             opsets=self.opsets,
-            warnings=(*self.warnings, *assumed, *contradictions(self.declared, engine.tensors)),
+            assumed=(*self.warnings, *assumed),
+            declared=self.declared,
         )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from costmodel.errors import MalformedModel
-from costmodel.graph import DTYPE_BITS, FLOAT_DTYPES, Attribute, Node, Subgraph, Tensor
+from costmodel.graph import DTYPE_BITS, Attribute, Node, Subgraph, Tensor, dtype_numbered
 from costmodel.ops.shapes import VALUE_LIMIT
-from costmodel.read.declared import checked_text, declared_tensor, declared_type, dtype_of
+from costmodel.read.declared import checked_text, declared_tensor, declared_type
 from costmodel.read.functions import Reference
-from costmodel.read.modules import READ_KEYS, module_of, origin_of
+from costmodel.read.nodes import nodes_from
 
 if TYPE_CHECKING:
     import onnx
@@ -18,41 +20,37 @@ if TYPE_CHECKING:
 MAX_RANK = 64
 
 
-def read_graph(proto: onnx.GraphProto) -> Subgraph:
-    initializers = {tensor.name: read_tensor(tensor) for tensor in proto.initializer}
-    for sparse in proto.sparse_initializer:
-        initializers[sparse.values.name] = Tensor(dtype_of(sparse.values.data_type), tuple(sparse.dims), constant=True)
+def read_graph(proto: onnx.GraphProto, nodes: Iterable[bytes] | None = None) -> Subgraph:
+    """A graph; ``nodes`` are its serialised nodes where they come apart from it."""
+    initializers = _initializers(proto)
     inputs = [info for info in proto.input if info.name not in initializers]
     return Subgraph(
         name=proto.name,
-        nodes=read_nodes(proto.node),
+        nodes=read_nodes(proto.node) if nodes is None else nodes_from(nodes, read_attributes),
         inputs={info.name: declared_tensor(info) for info in inputs},
         outputs=tuple(info.name for info in proto.output),
         initializers=initializers,
     )
 
 
+def _initializers(proto: onnx.GraphProto) -> dict[str, Tensor]:
+    """The stored tensors by name. Equal ones are one object, by which the engine tells equal layers."""
+    equal: dict[Tensor, Tensor] = {}
+    found = {}
+    for stored in proto.initializer:
+        tensor = read_tensor(stored)
+        found[stored.name] = equal.setdefault(tensor, tensor)
+    for sparse in proto.sparse_initializer:
+        found[sparse.values.name] = _read_sparse(sparse)
+    return found
+
+
+def _read_sparse(proto: onnx.SparseTensorProto) -> Tensor:
+    return Tensor(dtype_numbered(proto.values.data_type), tuple(proto.dims), constant=True)
+
+
 def read_nodes(protos: Iterable[onnx.NodeProto]) -> tuple[Node, ...]:
-    names: dict[str, int] = {}
-    nodes = []
-    for index, proto in enumerate(protos):
-        op = checked_text(proto.op_type, "the op of a node")
-        name = checked_text(proto.name, "the name of a node") or f"{op}_{index}"
-        seen = names[name] = names.get(name, -1) + 1
-        attributes = read_attributes(proto.attribute)
-        domain = "" if proto.domain == "ai.onnx" else proto.domain
-        if seen:
-            name = f"{name}_{seen}"
-        metadata = _properties(proto.metadata_props) if proto.metadata_props else {}
-        module = module_of(name, metadata) if metadata or name[0] == "/" else ""
-        origin = origin_of(metadata) if metadata else ()
-        nodes.append(Node(name, op, tuple(proto.input), tuple(proto.output), attributes, domain, None, module, origin))
-    return tuple(nodes)
-
-
-def _properties(entries: Iterable[onnx.StringStringEntryProto]) -> dict[str, str]:
-    """The metadata that tells what the node was; exporters leave kilobytes of other texts beside it."""
-    return {entry.key: checked_text(entry.value, "metadata of a node") for entry in entries if entry.key in READ_KEYS}
+    return nodes_from((proto.SerializeToString() for proto in protos), read_attributes)
 
 
 def read_attributes(protos: Iterable[onnx.AttributeProto]) -> dict[str, Attribute]:
@@ -94,7 +92,7 @@ _ATTRIBUTE_READERS: Mapping[int, Any] = {
     8: lambda proto: tuple(map(_text, proto.strings)),
     9: lambda proto: tuple(map(read_tensor, proto.tensors)),
     10: lambda proto: tuple(map(read_graph, proto.graphs)),
-    11: lambda proto: Tensor(dtype_of(proto.sparse_tensor.values.data_type), tuple(proto.sparse_tensor.dims), constant=True),
+    11: lambda proto: _read_sparse(proto.sparse_tensor),
     13: lambda proto: declared_type(proto.tp),
 }
 
@@ -102,21 +100,22 @@ _ATTRIBUTE_READERS: Mapping[int, Any] = {
 def read_tensor(proto: onnx.TensorProto) -> Tensor:
     """A stored tensor, with its value where that is small enough to carry shapes."""
     dims = tuple(proto.dims)
-    if any(extent < 0 for extent in dims) or len(dims) > MAX_RANK:
+    if dims and (min(dims) < 0 or len(dims) > MAX_RANK):
         shown = list(dims)[:MAX_RANK]
         raise MalformedModel(f"initializer {proto.name!r}: dims {shown} must be at most {MAX_RANK} numbers from 0 up")
-    dtype = dtype_of(proto.data_type)
-    count = 1
-    for extent in dims:
-        count *= extent
-    limit = 16 if dtype in FLOAT_DTYPES else VALUE_LIMIT
-    value = _value(proto, dtype, count) if count <= limit else None
+    dtype = dtype_numbered(proto.data_type)
+    count = math.prod(dims)
+    value = _value(proto, dtype, count) if count <= VALUE_LIMITS.get(dtype, FEW) else None
     return Tensor(dtype, dims, value, constant=True)
 
 
+VALUE_LIMITS = {"int64": VALUE_LIMIT, "int32": VALUE_LIMIT, "string": VALUE_LIMIT}  # elements that may carry shapes
+FEW = 16  # of other dtypes: scales of a Resize, a zero point
+
 _RAW_FORMATS = {
-    "float32": "<f4", "float64": "<f8", "float16": "<f2", "int64": "<i8", "int32": "<i4", "int16": "<i2", "int8": "i1",
-    "uint64": "<u8", "uint32": "<u4", "uint16": "<u2", "uint8": "u1", "bool": "?", "bfloat16": "<u2",
+    "float32": "f", "float64": "d", "float16": "e", "int64": "q", "int32": "i", "int16": "h", "int8": "b",
+    "uint64": "Q", "uint32": "I", "uint16": "H", "uint8": "B", "bool": "B",
+    "bfloat16": "f",  # once it is widened
 }  # fmt: skip
 _TYPED_FIELDS = {
     "float32": "float_data", "float64": "double_data", "int64": "int64_data", "uint64": "uint64_data",
@@ -127,19 +126,18 @@ _TYPED_FIELDS = {
 def _value(proto: onnx.TensorProto, dtype: str, count: int) -> tuple[int | float | str, ...] | None:
     if proto.data_location == 1 or dtype not in _RAW_FORMATS:
         return tuple(map(_text, proto.string_data)) if dtype == "string" and len(proto.string_data) == count else None
+    numbers: Sequence[int | float]
     if proto.HasField("raw_data"):
-        if len(proto.raw_data) * 8 != count * DTYPE_BITS[dtype]:
+        raw = proto.raw_data
+        if len(raw) * 8 != count * DTYPE_BITS[dtype]:
             return None
-        import numpy
-
-        stored = numpy.frombuffer(proto.raw_data, dtype=_RAW_FORMATS[dtype])
         if dtype == "bfloat16":  # the upper half of a float32
-            stored = (stored.astype("<u4") << 16).view("<f4")
-        numbers = stored.tolist()
+            raw = b"".join(b"\0\0" + raw[i : i + 2] for i in range(0, len(raw), 2))
+        numbers = struct.unpack(f"<{count}{_RAW_FORMATS[dtype]}", raw)
     else:
         if dtype in ("float16", "bfloat16"):
             return None
-        numbers = list(getattr(proto, _TYPED_FIELDS.get(dtype, "int32_data")))
+        numbers = tuple(getattr(proto, _TYPED_FIELDS.get(dtype, "int32_data")))
     if len(numbers) != count:
         return None
-    return tuple(int(number) if dtype == "bool" else number for number in numbers)
+    return tuple([int(number != 0) for number in numbers]) if dtype == "bool" else numbers

@@ -6,14 +6,15 @@ checked where the spec is compiled, against the builder's methods and the blocks
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import InvalidSpec, nearest
 
@@ -27,7 +28,7 @@ COMMON_KEYS = ("when", "repeat", "first", "from", "as", "name")
 PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 MAX_BYTES = 1_000_000
 
-_FIGURE = re.compile(r"(\d+)(?:\.(\d+))? ?([kMGT]?)")
+_FIGURE = re.compile(r"(\d+(?:\.(\d+))?)(?: ± (\d+(?:\.\d+)?))? ?([kMGT]?)")
 
 
 class Record(BaseModel):
@@ -35,10 +36,12 @@ class Record(BaseModel):
 
 
 class Figure(Record):
-    """A published count with the rounding that it was printed with.
+    """A published count with the rounding that it was printed with, or the error that it was read off a chart with.
 
     >>> Figure.read("4.089 G").agrees(4_089_184_256), Figure.read(25_557_032).agrees(25_557_033)
     (True, False)
+    >>> Figure.read("1.25 ± 0.03 G").agrees(1_279_000_000)
+    True
     """
 
     value: Fraction
@@ -53,9 +56,10 @@ class Figure(Record):
         match = _FIGURE.fullmatch(given) if isinstance(given, str) else None
         if match is None:
             raise ValueError(f"must be a whole number, or a text such as '4.089 G' for a rounded one, not {given!r}")
-        whole, decimals, prefix = match.group(1), match.group(2) or "", match.group(3)
-        unit = Fraction(PREFIXES[prefix], 10 ** len(decimals))
-        return cls(value=int(whole + decimals) * unit, half_unit=unit / 2)
+        number, decimals, error, prefix = match.groups()
+        unit = PREFIXES[prefix]
+        rounding = Fraction(1, 2 * 10 ** len(decimals or ""))
+        return cls(value=Fraction(number) * unit, half_unit=Fraction(error or rounding) * unit)
 
     def agrees(self, count: int) -> bool:
         """Whether the count, rounded as the figure was, is the figure."""
@@ -71,12 +75,14 @@ PublishedFigure = Annotated[Figure, BeforeValidator(Figure.read)]
 class Published(Record):
     """Figures that somebody else published for a network, and where they stand.
 
+    ``params`` are what training learns, ``weights`` all that is stored, the statistics of batch norms among them.
     ``macs`` holds at the network's default sizes, or at ``sizes``; all of them for the default parameters, or for
     ``parameters``. ``note`` tells the convention where that is not plain.
     """
 
     source: str
     params: PublishedFigure | None = None
+    weights: PublishedFigure | None = None
     macs: PublishedFigure | None = None
     top1: float | Fraction | None = None
     top5: float | Fraction | None = None
@@ -86,12 +92,47 @@ class Published(Record):
 
 
 class Benchmark(Record):
-    """Under which names a runtime's benchmark runs this network, and at which sizes."""
+    """Under which names a runtime's benchmark runs this network, at which sizes and with which parameters.
+
+    ``grid`` lists values of parameters. Every combination of them is run, under names in which ``{parameter}`` stands for
+    its value.
+
+    >>> wide = Benchmark(names=("net_{width}_{resolution}",), grid={"width": (0.5, 1.0), "resolution": (96, 128)})
+    >>> [run.names for run in wide.runs()]
+    [('net_0.5_96',), ('net_0.5_128',), ('net_1.0_96',), ('net_1.0_128',)]
+    """
 
     names: tuple[str, ...] = Field(min_length=1)
     sizes: dict[str, int] = {}
     parameters: dict[str, Any] = {}
+    grid: dict[str, tuple[Any, ...]] = {}
     note: str = ""
+
+    def runs(self) -> Iterator[Benchmark]:
+        """One benchmark for each combination of the grid."""
+        for values in itertools.product(*self.grid.values()):
+            chosen = dict(zip(self.grid, values, strict=True))
+            names = tuple(_filled_in(name, chosen) for name in self.names)
+            parameters = {**self.parameters, **chosen}
+            yield self.model_copy(update={"names": names, "parameters": parameters, "grid": {}})
+
+
+def _filled_in(name: str, values: Mapping[str, Any]) -> str:
+    for parameter, value in values.items():
+        name = name.replace(f"{{{parameter}}}", str(float(value) if isinstance(value, Fraction) else value))
+    return name
+
+
+def _listed_alone(given: Any) -> Any:
+    return (given,) if isinstance(given, Mapping) else given
+
+
+def _spread(benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]:
+    return tuple(run for benchmark in benchmarks for run in benchmark.runs())
+
+
+# One table, or a list of tables where a runtime runs a network in several ways.
+Benchmarks = Annotated[tuple[Benchmark, ...], BeforeValidator(_listed_alone), AfterValidator(_spread)]
 
 
 class Step(Record):
@@ -186,7 +227,7 @@ class NetworkSpec(Record):
     defaults: dict[str, int | str] | None = None
     body: Body | None = None
     published: tuple[Published, ...] = ()
-    benchmarks: dict[Literal["ncnn", "tflite", "onnxruntime", "torch", "tensorrt"], Benchmark] = {}
+    benchmarks: dict[Literal["ncnn", "tflite", "onnxruntime", "torch", "tensorrt", "mlperf"], Benchmarks] = {}
 
 
 class Family(Record):

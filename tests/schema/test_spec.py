@@ -65,7 +65,7 @@ def test_layers_that_are_none(given: Any) -> None:
         ('blocks.b = { layers = ["relu"], nedes = [] }', ["blocks.b.nedes", "did you mean 'needs'"]),
         ('body = { layers = ["relu"], output = ["x"] }', ["body.output", "did you mean 'outputs'"]),
         ("networks.n.benchmarks.ncn = { names = ['n'] }", ["networks.n.benchmarks.ncn"]),
-        ("networks.n.benchmarks.ncnn = { names = [] }", ["networks.n.benchmarks.ncnn.names"]),
+        ("networks.n.benchmarks.ncnn = { names = [] }", ["networks.n.benchmarks.ncnn, entry 1, names"]),
         ("networks.n.published = [{ source = 's', prams = 1 }]", ["published, entry 1, prams", "did you mean 'params'"]),
         ("inputs = { x = [1.5] }", ["inputs.x"]),
     ],
