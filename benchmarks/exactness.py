@@ -2,16 +2,17 @@
 
     python -m benchmarks.exactness [--write] [NETWORK ...]
 
-benchmarks/exactness.toml says which definitions are the same network. Each is built on torch's meta device, counted by torch's
-own counter, and exported to ONNX with its batch norms in place; the layers of the exported graph that multiply are then
-compared with the zoo's: weights, strides, groups, outputs. ``--write`` writes the table of docs/exactness.md. Exits with 1
-where a difference has no reason in the file, or a reason no difference. Needs torch, onnxscript, torchvision, timm, pytorchcv
-and transformers.
+benchmarks/exactness.toml says which definitions are the same network. Each is built on torch's meta device, counted by
+torch's own counter, and exported to ONNX with its batch norms in place; the layers of the exported graph that multiply are
+then compared with the zoo's: weights, strides, groups, outputs. ``--write`` writes the table of docs/exactness.md. Exits
+with 1 where a difference has no reason in the file, or a reason no difference. Needs torch, onnxscript, torchvision, timm,
+pytorchcv and transformers.
 """
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import io
 import re
 import sys
@@ -20,13 +21,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import costmodel as cm
 from benchmarks.peers import BUILDERS, Peer, Row, rows
-from benchmarks.products import Product, joined, products_of_export, products_of_network
+from benchmarks.products import Product, plain_forms, products_of_export, products_of_network
 from costmodel.dims import value_at
 from costmodel.errors import MalformedModel
 from tests.counting_tools import separate_operations
@@ -53,8 +55,9 @@ class Definition:
         if listed != self.macs:
             raise MalformedModel(f"{self.label}: the layers listed make {listed:,} of {self.macs:,} MACs; list the others")
 
-    def layers(self, *, join: bool = False) -> list[Product]:
-        return [one._replace(source="") for one in (joined(self.products) if join else self.products)]
+    @cached_property
+    def layers(self) -> list[Product]:
+        return [one._replace(source="") for one in self.products]
 
 
 def of_zoo(network: cm.Network) -> Definition:
@@ -65,13 +68,12 @@ def of_zoo(network: cm.Network) -> Definition:
 
 
 def of_peer(peer: Peer, network: cm.Network) -> Definition:
-    """Of another library's definition, on inputs of the zoo network's shapes."""
+    """Of another library's definition, on inputs of the zoo network's shapes, by name where it knows the names."""
     import torch
 
-    module = peer.module()
-    inputs = example_inputs(network)
-    by_name = dict(zip(peer.inputs, inputs, strict=True)) if peer.inputs else {}
-    args = () if by_name else tuple(inputs)
+    module, inputs = peer.module(), example_inputs(network)
+    is_by_name = inputs.keys() <= inspect.signature(module.forward).parameters.keys()
+    args, by_name = ((), inputs) if is_by_name else (tuple(inputs.values()), {})
     params = sum(parameter.numel() for parameter in module.parameters())
     macs = torch_macs(module, args, by_name)
     with redirect_stdout(io.StringIO()):
@@ -79,74 +81,79 @@ def of_peer(peer: Peer, network: cm.Network) -> Definition:
     return Definition(peer.label, params, macs, products_of_export(exported.model))
 
 
-def example_inputs(network: cm.Network) -> list[torch.Tensor]:
+def example_inputs(network: cm.Network) -> dict[str, torch.Tensor]:
     import torch
 
     sizes = {"N": 1, **network.bind({}, complete=False)}
-    return [
-        torch.empty([value_at(extent, sizes) for extent in x.dims], dtype=getattr(torch, x.dtype), device="meta")
-        for x in network.inputs.values()
-    ]
+    return {
+        name: torch.empty([value_at(extent, sizes) for extent in x.dims], dtype=getattr(torch, x.dtype), device="meta")
+        for name, x in network.inputs.items()
+    }
 
 
 def torch_macs(module: torch.nn.Module, args: Sequence[Any], by_name: dict[str, Any]) -> int:
-    """Half of the FLOPs that torch's own counter counts."""
+    """Half of the FLOPs that torch's own counter counts, on tensors that have shapes and no numbers."""
     import torch
+    from torch._subclasses import FakeTensorMode
     from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils import _pytree as pytree
     from torch.utils.flop_counter import FlopCounterMode
 
-    with torch.no_grad(), separate_operations(module), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as seen:
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    args, by_name = pytree.tree_map(fake.from_tensor, (args, by_name))
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), separate_operations(module), sdpa_kernel(SDPBackend.MATH), fake, counter:
         module(*args, **by_name)
-    return int(seen.get_total_flops()) // 2
+    return int(counter.get_total_flops()) // 2
 
 
 @dataclass(frozen=True)
 class Comparison:
     """A network of the zoo beside another library's definition."""
 
-    row: Row
     peer: Peer
     ours: Definition
     theirs: Definition
 
-    @property
-    def agreement(self) -> str:
-        """How the layers agree; empty where they do not."""
-        mine, others = self.ours.layers(), self.theirs.layers()
+    @cached_property
+    def agreement(self) -> str | None:
+        """How the layers agree: "" in order; None where they do not."""
+        mine, others = self.ours.layers, self.theirs.layers
         if mine == others:
-            return "in order"
+            return ""
         if Counter(mine) == Counter(others):
-            return "in another order"
-        return "some joined" if not any(self.differences()) else ""
+            return "another order"
+        return None if any(self.differences) else "another form"
 
     @property
     def is_exact(self) -> bool:
-        return self.ours.params == self.theirs.params and self.ours.macs == self.theirs.macs and bool(self.agreement)
+        same = (self.ours.params, self.ours.macs) == (self.theirs.params, self.theirs.macs)
+        return same and self.agreement is not None
 
     @property
     def is_explained(self) -> bool:
         return self.is_exact != bool(self.peer.differs)
 
+    @cached_property
     def differences(self) -> tuple[list[Product], list[Product]]:
         """The layers that only the other library's definition has, and those that only the zoo's has."""
-        mine, others = Counter(self.ours.layers(join=True)), Counter(self.theirs.layers(join=True))
+        mine, others = Counter(plain_forms(self.ours.products)), Counter(plain_forms(self.theirs.products))
         return list((others - mine).elements()), list((mine - others).elements())
 
-    def cells(self) -> tuple[str, ...]:
-        layers = f"{len(self.theirs.products)}, {self.agreement or 'others'}"
-        params, macs = cell(self.theirs.params, self.ours.params), cell(self.theirs.macs, self.ours.macs)
-        return self.row.label, self.peer.label, params, macs, layers
-
-    def reason(self) -> str:
-        """The difference as a list item."""
-        sides = zip((self.peer.library, "here"), self.differences(), strict=True)
-        told = [f"{side} {shown(products)}" for side, products in sides if products]
-        reason = self.peer.differs or "**no reason is known**"
-        return f"- {self.row.label}, {self.peer.label}: {reason}" + (f" ({'; '.join(told)})" if told else "")
-
-
-def cell(others: int, mine: int) -> str:
-    return f"{others:,}" if others == mine else f"{others:,} (here {mine:,})"
+    def told(self) -> str:
+        """The definition, and how its layers agree or what makes it another network."""
+        if self.is_exact:
+            return self.peer.label + (f" ({self.agreement})" if self.agreement else "")
+        totals = [
+            f"{others:,} {what} (here {mine:,})"
+            for what, mine, others in (
+                ("params", self.ours.params, self.theirs.params),
+                ("MACs", self.ours.macs, self.theirs.macs),
+            )
+            if mine != others
+        ]
+        layers = [f"{who} {shown(some)}" for who, some in zip(("layers", "here"), self.differences, strict=True) if some]
+        return f"{self.peer.label}: {self.peer.differs or '**no reason is known**'}. {'; '.join([*totals, *layers])}"
 
 
 def shown(products: Sequence[Product]) -> str:
@@ -154,32 +161,45 @@ def shown(products: Sequence[Product]) -> str:
     return ", ".join(counted[:SHOWN]) + (f" and {len(counted) - SHOWN} more" if len(counted) > SHOWN else "")
 
 
-def compared(names: Sequence[str]) -> Iterator[Comparison]:
+@dataclass(frozen=True)
+class Result:
+    """A network of the zoo and all that it was compared with."""
+
+    row: Row
+    ours: Definition
+    comparisons: Sequence[Comparison]
+
+    def line(self) -> str:
+        """Its line of the table; empty where no definition is the same."""
+        same = ", ".join(comparison.told() for comparison in self.comparisons if comparison.is_exact)
+        numbers = f"{self.ours.params:,} | {self.ours.macs:,} | {len(self.ours.products)}"
+        return f"| {self.row.label} | {numbers} | {same} |\n" if same else ""
+
+    def differences(self) -> str:
+        return "".join(f"- {self.row.label}, {one.told()}\n" for one in self.comparisons if not one.is_exact)
+
+
+def results(names: Sequence[str]) -> Iterator[Result]:
     for row in rows():
         if not names or row.network in names:
             network = row.zoo_network()
             mine = of_zoo(network)
-            for peer in row.peers:
-                yield Comparison(row, peer, mine, of_peer(peer, network))
+            yield Result(row, mine, [Comparison(peer, mine, of_peer(peer, network)) for peer in row.peers])
 
 
-def line(comparison: Comparison) -> str:
-    return f"| {' | '.join(comparison.cells())} |\n"
-
-
-def page(found: Sequence[Comparison]) -> str:
+def page(found: Sequence[Result]) -> str:
     """What stands between the marks of docs/exactness.md."""
-    exact = {comparison.row.network for comparison in found if comparison.is_exact}
-    missing = [f"`{name}`" for name in cm.zoo_names() if name not in exact]
-    reasons = [f"{comparison.reason()}\n" for comparison in found if not comparison.is_exact]
+    exact = {result.row.network for result in found if result.line()}
+    missing = ", ".join(f"`{name}`" for name in cm.zoo_names() if name not in exact)
     versions = ", ".join(f"{library} {version(library)}" for library in ("torch", *BUILDERS))
+    definitions = sum(comparison.is_exact for result in found for comparison in result.comparisons)
     return (
-        f"Of the {len(cm.zoo_names())} networks of the zoo, {len(exact)} have the parameters, the multiply-adds and every layer "
-        f"of another library's definition ({versions}; {len(found)} comparisons).\n\n"
-        "| network | definition | params | MACs | layers |\n|---|---|--:|--:|---|\n"
-        f"{''.join(map(line, found))}\n"
-        f"Differences:\n\n{''.join(reasons)}\n"
-        f"Without a definition that is the same in these libraries: {', '.join(missing)}.\n"
+        f"{len(exact)} of the zoo's {len(cm.zoo_names())} networks have the parameters, the MACs and every layer of another "
+        f"library's definition, or of several: {definitions} definitions in all ({versions}).\n\n"
+        "| network | params | MACs | layers | the same in |\n|---|--:|--:|--:|---|\n"
+        f"{''.join(result.line() for result in found)}\n"
+        f"Near, but another network:\n\n{''.join(result.differences() for result in found)}\n"
+        f"No definition in these libraries is the same as {missing}.\n"
     )
 
 
@@ -190,14 +210,15 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     found = []
-    for comparison in compared(arguments.networks):
-        found.append(comparison)
-        print(line(comparison) + ("" if comparison.is_exact else f"{comparison.reason()}\n"), end="", flush=True)
+    for result in results(arguments.networks):
+        found.append(result)
+        print(result.line() + result.differences(), end="", flush=True)
     if arguments.write:
         table = page(found)
         PAGE.write_text(TABLE.sub(lambda _: table, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    unexplained = [comparison for comparison in found if not comparison.is_explained]
-    print(f"{len(found)} comparisons, {len(unexplained)} not as benchmarks/exactness.toml says")
+    comparisons = [comparison for result in found for comparison in result.comparisons]
+    unexplained = sum(not comparison.is_explained for comparison in comparisons)
+    print(f"{len(comparisons)} comparisons, {unexplained} not as benchmarks/exactness.toml says")
     return 1 if unexplained else 0
 
 

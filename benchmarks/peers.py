@@ -36,9 +36,9 @@ def _pytorchcv(name: str, options: Mapping[str, Any]) -> torch.nn.Module:
 
 
 def _transformers(name: str, options: Mapping[str, Any]) -> torch.nn.Module:
-    """A model class by name, of a configuration with these values."""
+    """A model class by name, of a configuration with these values; its attention is written out in products."""
     kind = getattr(imported("transformers"), name)
-    return kind(kind.config_class(**options))
+    return kind(kind.config_class(**{"attn_implementation": "eager", "use_cache": False, **options}))
 
 
 BUILDERS: Mapping[str, Callable[[str, Mapping[str, Any]], Any]] = {
@@ -51,16 +51,11 @@ BUILDERS: Mapping[str, Callable[[str, Mapping[str, Any]], Any]] = {
 
 @dataclass(frozen=True)
 class Peer:
-    """A definition of another library.
-
-    ``inputs`` are the names of its inputs where their order is not the zoo's; ``differs`` says in what it is not the zoo's
-    network.
-    """
+    """A definition of another library; ``differs`` says in what it is not the zoo's network."""
 
     library: str
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    inputs: tuple[str, ...] = ()
     differs: str = ""
 
     @property
@@ -110,6 +105,4 @@ def _row(entry: dict[str, Any]) -> Row:
 def _peer(library: str, stated: str | Mapping[str, Any]) -> Peer:
     if library not in BUILDERS:
         raise InvalidSpec(f"{DATA}: no library {library!r}; {nearest(library, BUILDERS)}")
-    if isinstance(stated, str):
-        return Peer(library, stated)
-    return Peer(library, **{**stated, "inputs": tuple(stated.get("inputs", ()))})
+    return Peer(library, stated) if isinstance(stated, str) else Peer(library, **stated)

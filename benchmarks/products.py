@@ -18,10 +18,9 @@ from costmodel.graph import Network
 class Product(NamedTuple):
     """One layer: a convolution, a fully connected layer, or a product of two activations (``kind`` matmul).
 
-    ``weights``: filters, channels that each filter reads, kernel. ``positions``: where the filters are applied. Kernels,
-    strides and positions that are all 1 are left out, and a kernel that covers the whole input is part of the channels:
-    so a fully connected layer and a convolution that computes the same are told in the same way. ``source`` is the tensor
-    that is read.
+    ``weights``: filters, channels that each filter reads, kernel. ``positions``: where the filters are applied, without axes of
+    one. Kernels of 1, kernels that cover the whole input, and strides of 1 are left out; so a fully connected layer and a
+    convolution that computes the same are told in the same way. ``source`` is the tensor that is read.
     """
 
     kind: str
@@ -103,8 +102,7 @@ def _convolution(op: str, x: Operand, w: Operand, y: Operand, attributes: Mappin
     batch, _, *extents = (y if kind == "conv" else x).shape
     filters, channels, *kernel = w.shape
     groups = int(attributes.get("group", 1))
-    is_whole = tuple(kernel) == x.shape[2:] and kind == "conv" and groups == 1 and not any(attributes.get("pads", ()))
-    if is_whole:
+    if tuple(kernel) == x.shape[2:] and kind == "conv" and groups == 1 and not any(attributes.get("pads", ())):
         return Product(kind, (filters, channels * prod(kernel)), _without_ones((batch,)), source=x.name)
     stride, dilation = (_unless_ones(attributes.get(key, ())) for key in ("strides", "dilations"))
     weights = (filters, channels, *_unless_ones(kernel))
@@ -116,20 +114,26 @@ def _matrix_product(x: Operand, w: Operand, attributes: Mapping[str, Any]) -> Pr
     columns = w.shape[::-1] if attributes.get("transB") else w.shape
     if x.is_stored:  # weights on the left: the columns are the positions
         return Product("conv", rows[-2:], _without_ones((*columns[:-2], columns[-1])), source=w.name)
-    *positions, depth = rows
-    return Product("conv" if w.is_stored else "matmul", (columns[-1], depth), _without_ones(positions), source=x.name)
+    kind = "conv" if w.is_stored else "matmul"
+    return Product(kind, (columns[-1], rows[-1]), _without_ones(rows[:-1]), source=x.name)
 
 
-def joined(products: Iterable[Product]) -> Iterator[Product]:
-    """Layers that read the same tensor in the same way as one, such as query, key and value."""
+def plain_forms(products: Iterable[Product]) -> Iterator[Product]:
+    """Layers that compute the same, in one form.
+
+    What reads the same tensor in the same way is one layer, such as query, key and value. Without a window it does not matter
+    how positions lie, be they rows and columns or tokens, or heads that share keys.
+    """
     filters: Counter[Product] = Counter()
     for one in products:
+        has_window = len(one.weights) > 2 or one.stride or one.groups != 1
+        form = one if has_window else one._replace(positions=(prod(one.positions),))
         if one.kind == "conv" and one.groups == 1:
-            filters[one._replace(weights=(0, *one.weights[1:]))] += one.weights[0]
+            filters[form._replace(weights=(0, *form.weights[1:]))] += form.weights[0]
         else:
-            yield one
-    for one, total in filters.items():
-        yield one._replace(weights=(total, *one.weights[1:]))
+            yield form._replace(source="")
+    for form, total in filters.items():
+        yield form._replace(weights=(total, *form.weights[1:]), source="")
 
 
 def _unless_ones(extents: Sequence[int]) -> tuple[int, ...]:
