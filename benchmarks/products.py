@@ -18,8 +18,8 @@ from costmodel.graph import Network
 class Product(NamedTuple):
     """One layer: a convolution, a fully connected layer, or a product of two activations (``kind`` matmul).
 
-    ``weights``: filters, channels that each filter reads, kernel. ``positions``: where the filters are applied, without axes of
-    one. Kernels of 1, kernels that cover the whole input, and strides of 1 are left out; so a fully connected layer and a
+    ``weights``: filters, channels that each filter reads, kernel. ``positions``: where the filters are applied, without axes
+    of one. Kernels of 1, kernels that cover the whole input, and strides of 1 are left out; so a fully connected layer and a
     convolution that computes the same are told in the same way. ``source`` is the tensor that is read.
     """
 
@@ -121,8 +121,8 @@ def _matrix_product(x: Operand, w: Operand, attributes: Mapping[str, Any]) -> Pr
 def plain_forms(products: Iterable[Product]) -> Iterator[Product]:
     """Layers that compute the same, in one form.
 
-    What reads the same tensor in the same way is one layer, such as query, key and value. Without a window it does not matter
-    how positions lie, be they rows and columns or tokens, or heads that share keys.
+    What reads the same tensor in the same way is one layer, such as query, key and value. Without a window it does not
+    matter how positions lie, be they rows and columns or tokens, or heads that share keys.
     """
     filters: Counter[Product] = Counter()
     for one in products:
