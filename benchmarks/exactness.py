@@ -78,7 +78,8 @@ def of_peer(peer: Peer, network: cm.Network) -> Definition:
     macs = torch_macs(module, args, by_name)
     with redirect_stdout(io.StringIO()):
         exported: Any = torch.onnx.export(module, args, kwargs=by_name, dynamo=True, optimize=False, verbose=False)
-    return Definition(peer.label, params, macs, products_of_export(exported.model))
+    of_every_run, made_once = products_of_export(exported.model)
+    return Definition(peer.label, params, macs - sum(one.macs for one in made_once), of_every_run)
 
 
 def example_inputs(network: cm.Network) -> dict[str, torch.Tensor]:

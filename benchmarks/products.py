@@ -68,22 +68,27 @@ def products_of_network(network: Network, sizes: Mapping[str, int]) -> list[Prod
     ]
 
 
-def products_of_export(model: Any) -> list[Product]:
-    """Of a model as torch's exporter leaves it; ONNX's own inference adds the shapes that the exporter does not tell."""
+def products_of_export(model: Any) -> tuple[list[Product], list[Product]]:
+    """Of a model as torch's exporter leaves it: those of every run, and those of stored tensors alone, which a runtime makes
+    once. ONNX's own inference adds the shapes that the exporter does not tell.
+    """
     from onnx_ir.passes.common import ShapeInferencePass
 
     for weight in model.graph.initializers.values():
         weight.const_value = None  # it is on the meta device and has no numbers to be written
     ShapeInferencePass(check_type=False, strict_mode=False)(model)
-    stored, found = set(model.graph.initializers), []
+    stored = set(model.graph.initializers)
+    of_every_run: list[Product] = []
+    made_once: list[Product] = []
     for node in model.graph:
-        if all(value is None or value.name in stored for value in node.inputs):
-            stored.update(value.name for value in node.outputs)
-        elif node.op_type in OPS:
+        is_constant = all(value is None or value.name in stored for value in node.inputs)
+        if node.op_type in OPS:
             x, w, y = (_operand_of_export(value, stored) for value in (*node.inputs[:2], node.outputs[0]))
             attributes = {key: attribute.value for key, attribute in node.attributes.items()}
-            found.append(product(node.op_type, x, w, y, attributes))
-    return found
+            (made_once if is_constant else of_every_run).append(product(node.op_type, x, w, y, attributes))
+        if is_constant:
+            stored.update(value.name for value in node.outputs)
+    return of_every_run, made_once
 
 
 def _operand_of_export(value: Any, stored: Collection[str]) -> Operand:
