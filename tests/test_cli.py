@@ -271,7 +271,10 @@ def test_zoo_shows_what_a_network_is_and_takes() -> None:
     assert shown["parameters"] | {"resolution": 224, "heads": 12, "precision": "fp32"} == shown["parameters"]
     assert shown["sizes"] == {"N": 1}
     assert "learnt position" in shown["note"]
-    assert done("zoo", "mobilenet_v2_0.5_96", "--json").data["parameters"]["width"] == 0.5
+    varied = done("zoo", "mobilenet_v2_0.75_160", "--json").data
+    assert varied["parameters"]["width"] == 0.75
+    assert [(figure["quantity"], figure["published"]) for figure in varied["published"]] == [("macs", 107_000_000)]
+    assert done("zoo", "mobilenet_v2", "--param", "N=4", "--json").data["published"] == []
     for part in ("vit_base_patch16_224", "resolution=224", "learnt position", "sizes"):
         assert part in done("zoo", "vit_b_16").out
 

@@ -98,8 +98,12 @@ def _show(name: str, param: list[str] | None, network: Network, *, as_json: bool
     stated, given = named(name, param)
     family, own, said = described(stated)
     spec, changed = family.networks[own], {**said, **given}
-    checked = list(checked_figures(network, family, () if changed else spec.published))
     parameters = parameters_of(family, own, **changed)
+    figures = spec.published
+    if changed:
+        stands = changed.keys() <= parameters.keys()  # a figure holds at open sizes of its own
+        figures = tuple(x for x in figures if stands and parameters_of(family, own, **x.parameters) == parameters)
+    checked = list(checked_figures(network.with_name(own), family, figures))
     report = network_report(network, checked, family=family, spec=spec, parameters=parameters)
     show(report, as_json=as_json, as_csv=as_csv)
 

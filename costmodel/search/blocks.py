@@ -32,6 +32,16 @@ class Made(NamedTuple):
     is_single: bool
 
 
+class Use(NamedTuple):
+    """What a block is called with: one input, or a tuple that repeats the inputs in a pattern."""
+
+    function: Callable[..., Any]
+    inputs: tuple[Tensor, ...]
+    pattern: tuple[int, ...] | None
+    args: tuple[Any, ...]
+    options: tuple[tuple[str, Any], ...]
+
+
 class Blocks:
     """The blocks met lately under one runtime, by function, arguments, and shapes of the inputs.
 
@@ -42,8 +52,8 @@ class Blocks:
     def __init__(self, runtime: str = "") -> None:
         self.runtime = runtime
         self._count = 0
-        self._new: dict[Any, Made] = {}
-        self._old: dict[Any, Made] = {}
+        self._new: dict[Use, Made] = {}
+        self._old: dict[Use, Made] = {}
         self._leaves: dict[Any, Leaf] = {}
         self._constants: dict[Tensor, str] = {}
 
@@ -56,44 +66,30 @@ class Blocks:
         features = [found.features, *[chain.features for chain in found.tails if chain]]
         return (*part.quantities(), found.peak, *map(sum, zip(*features, strict=True)))
 
-    def made(
-        self,
-        function: Callable[..., Any],
-        inputs: tuple[Tensor, ...],
-        pattern: tuple[int, ...] | None,
-        args: tuple[Any, ...],
-        options: Mapping[str, Any],
-    ) -> Made:
-        """The block that a function makes of inputs: of one, or of a tuple that repeats them in a pattern."""
-        key = function, inputs, pattern, args, tuple(options.items())
+    def made(self, use: Use) -> Made:
+        """The block that a function makes."""
         try:
-            found = self._new.get(key)
+            found = self._new.get(use)
         except TypeError:
-            raise Indivisible(f"an argument of block {function.__name__} is not hashable") from None
+            raise Indivisible(f"an argument of block {use.function.__name__} is not hashable") from None
         if found is None:
-            found = self._old.get(key) or self._build(function, inputs, pattern, args, options)
+            found = self._old.get(use) or self._build(use)
             if len(self._new) >= KEPT_BLOCKS:
                 self._new, self._old = {}, self._new
-            self._new[key] = found
+            self._new[use] = found
         return found
 
-    def _build(
-        self,
-        function: Callable[..., Any],
-        inputs: tuple[Tensor, ...],
-        pattern: tuple[int, ...] | None,
-        args: tuple[Any, ...],
-        options: Mapping[str, Any],
-    ) -> Made:
+    def _build(self, use: Use) -> Made:
         self._count += 1
-        b = PartBuilder(self, f"{function.__name__}{self._count}.")
-        names = [b.take(tensor) for tensor in inputs]
-        returned = function(b, names[0] if pattern is None else tuple([names[i] for i in pattern]), *args, **options)
+        b = PartBuilder(self, f"{use.function.__name__}{self._count}.")
+        names = [b.take(tensor) for tensor in use.inputs]
+        read = names[0] if use.pattern is None else tuple([names[i] for i in use.pattern])
+        returned = use.function(b, read, *use.args, **dict(use.options))
         results = (returned,) if isinstance(returned, str) else tuple(returned)
         new = list(dict.fromkeys([name for name in results if name not in names]))
-        reads = b.reads(len(inputs))
+        reads = b.reads(len(use.inputs))
         return Made(
-            part=b.part(len(inputs), reads, new),
+            part=b.part(len(use.inputs), reads, new),
             reads=tuple(reads),
             given=tuple([b.tensor(name) for name in new]),
             returns=tuple([names.index(name) if name in names else -1 - new.index(name) for name in results]),
@@ -140,7 +136,8 @@ class PartBuilder(Builder):
         names = [x] if isinstance(x, str) else list(dict.fromkeys(x))
         pattern = None if isinstance(x, str) else tuple([names.index(name) for name in x])
         tensors = tuple([self._tensors.get(name) or self.tensor(name) for name in names])
-        part, reads, given, returns, is_single = self._blocks.made(function, tensors, pattern, args, options)
+        use = Use(function, tensors, pattern, args, tuple(options.items()))
+        part, reads, given, returns, is_single = self._blocks.made(use)
         first = number = len(self._number)
         outputs = []
         for tensor in given:
