@@ -17,20 +17,24 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any, Union
+from functools import lru_cache, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, Union
 
 from costmodel.dims import Dim, Extent
-from costmodel.errors import InvalidSpec, UnsupportedOp, nearest
+from costmodel.errors import InvalidSpec, UnknownSize, UnsupportedOp, nearest
 from costmodel.graph import NUMBERED_DTYPES, Attribute, Network, Node, Shape, Tensor
 from costmodel.layers.attention import PROJECTIONS, Attention
 from costmodel.layers.experts import Experts
 from costmodel.layers.positions import HIDDEN
+from costmodel.layers.windows import WindowAttention
 from costmodel.ops.engine import Derived, Engine
 
 Extents = Sequence[Union[int, str, Dim]]
 Window = Union[int, Sequence[int]]
 Padding = Union[int, str, Sequence[int]]
+Reads = TypeVar("Reads", str, tuple[str, ...])
+Gives = TypeVar("Gives", str, tuple[str, ...])
+Options = ParamSpec("Options")
 
 OPSET = 20
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu")
@@ -42,16 +46,25 @@ class Builder:
     Layers are called after what they are and a number (``conv1``, ``relu2``), inside ``scope`` with its name before
     it (``layer1.0.conv1``); ``name`` gives another. ``memo`` may be shared by builders of one opset: costs known from
     one network are then looked up in the next, which a search that builds thousands of similar networks wants.
+    ``sizes`` gives numbers for sizes that the inputs would leave open.
     """
 
     def __init__(
-        self, name: str = "network", *, opset: int = OPSET, dtype: str = "float32", memo: dict[Any, Derived] | None = None
+        self,
+        name: str = "network",
+        *,
+        opset: int = OPSET,
+        dtype: str = "float32",
+        memo: dict[Any, Derived] | None = None,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
+        self._sizes = dict(sizes or {})
         self._engine = Engine({"": opset}, known=memo)
         self._tensors = self._engine.tensors
         self._inputs: list[str] = []
+        self._mentioned: set[str] = set()
         self._outputs: list[str] = []
         self._constants: dict[tuple[str, tuple[Any, ...], tuple[int, ...]], str] = {}
         self._made: dict[tuple[str, Hashable], str] = {}
@@ -69,7 +82,7 @@ class Builder:
         (Dim('N'), Dim('S'))
         """
         self._inputs.append(name)
-        return self._store(name, Tensor(dtype or self.dtype, tuple(map(_extent, shape))))
+        return self._store(name, Tensor(dtype or self.dtype, tuple([self._sized(extent) for extent in shape])))
 
     def weight(self, name: str, shape: Extents, *, dtype: str | None = None) -> str:
         """A stored tensor that training makes; in a scope that shares its weights, the one that is there already."""
@@ -84,7 +97,7 @@ class Builder:
         return shared
 
     def constant(
-        self, values: Sequence[int | float], *, shape: Sequence[int] | None = None, dtype: str | None = None
+        self, values: Sequence[int | float | Dim], *, shape: Sequence[int] | None = None, dtype: str | None = None
     ) -> str:
         """A stored tensor whose values are known: of one axis, or of the shape given. Equal ones are stored once.
 
@@ -93,7 +106,7 @@ class Builder:
         True
         """
         kept = tuple(values)
-        dtype = dtype or ("int64" if all(isinstance(value, int) for value in kept) else self.dtype)
+        dtype = dtype or ("int64" if all(isinstance(value, (int, Dim)) for value in kept) else self.dtype)
         key = (dtype, kept, (len(kept),) if shape is None else tuple(shape))
         if key not in self._constants:
             name = f"constant{len(self._constants) + 1}"
@@ -180,8 +193,12 @@ class Builder:
     def finish(self, *outputs: str, defaults: Mapping[str, int] | None = None) -> Network:
         """The network, with these tensors as its outputs. ``defaults`` binds open sizes where a caller gives none.
 
-        Raises InvalidSpec for a tensor that does not exist.
+        Raises InvalidSpec for a tensor that does not exist and UnknownSize for a number given to a size that no input has.
         """
+        for size in self._sizes:
+            if size not in self._mentioned:
+                known = nearest(size, self._mentioned)
+                raise UnknownSize(f"size {size}={self._sizes[size]}: no input of network {self.name!r} has it; {known}")
         return Network(
             name=self.name,
             inputs={name: self._tensors[name] for name in self._inputs},
@@ -189,8 +206,24 @@ class Builder:
             tensors=self._tensors,
             layers=tuple(self._engine.layers),
             opsets=dict(self._engine.opsets),
-            defaults=dict(defaults or {}),
+            defaults={size: value for size, value in (defaults or {}).items() if size not in self._sizes},
         )
+
+    def block(self, function: Callable[..., Gives], x: str | tuple[str, ...], *args: Any, **options: Any) -> Gives:
+        """Layers that a function makes of tensors, in a scope named after it; see the decorator ``block``."""
+        with self.scope(self.numbered(function.__name__)):
+            return function(self, x, *args, **options)
+
+    def repeat(self, times: int, function: Callable[..., str], x: str, *args: Any, **options: Any) -> str:
+        """A block several times in a row, each on what the one before gives.
+
+        >>> b = Builder()
+        >>> b.shape(b.repeat(3, Builder.conv, b.input("x", (1, 8, 32, 32)), 8, kernel=3))
+        (1, 8, 26, 26)
+        """
+        for _ in range(times):
+            x = function(self, x, *args, **options)
+        return x
 
     # -- any op -------------------------------------------------------------------------------------------------
 
@@ -473,6 +506,30 @@ class Builder:
         width = self._axes(label, x, 1)[-1]
         return self._op("Mul", (x, self.constant([float(Dim.of(width).at()) ** power], shape=())), {}, label)
 
+    def window_attention(
+        self, x: str, heads: int, *, window: int, shifted: int = 0, cosine: bool = False, name: str | None = None
+    ) -> str:
+        """Multi-head self-attention among the tokens of each window (N, windows, window**2, C), written out in products.
+
+        What a head adds to the score of two tokens depends on their offset and is learnt (Swin, MaxViT). ``shifted`` is the
+        extent of the square map if it was rolled by half a window before it was cut: tokens that met only by that do not
+        see each other. ``cosine`` compares directions alone, and a small network makes what is added (Swin v2).
+
+        >>> b = Builder()
+        >>> b.shape(b.window_attention(b.input("x", ("N", 64, 49, 96)), 3, window=7, shifted=56))
+        (Dim('N'), 64, 49, 96)
+        """
+        label = name or self.numbered("window_attention")
+        full = self._prefix + label
+        _, windows, tokens, width = self._axes(full, x, 4, 4)
+        depth = self._share(full, width, heads, "channels")
+        if tokens != window**2:
+            raise InvalidSpec(f"{full}: a window of {window} has {window**2} tokens, but {x!r} is {_text(self.shape(x))}")
+        if shifted and (shifted % window or windows != (shifted // window) ** 2):
+            raise InvalidSpec(f"{full}: a map of {shifted} is not cut into the {windows} windows of {window} of {x!r}")
+        with self.scope(label):
+            return WindowAttention(heads=heads, depth=depth, window=window, shifted=shifted, cosine=cosine).over(self, x)
+
     # -- activations --------------------------------------------------------------------------------------------
 
     def relu(self, x: str, *, name: str | None = None) -> str:
@@ -721,6 +778,17 @@ class Builder:
         axis = dims.index(extent)
         return self.op("Shape", x, start=axis, end=axis + 1)
 
+    def _sized(self, given: int | str | Dim) -> Extent:
+        """An extent of an input, with numbers for the sizes that have one."""
+        if isinstance(given, str) and given in self._sizes:
+            self._mentioned.add(given)
+            return self._sizes[given]
+        extent = _extent(given)
+        if isinstance(extent, int) or not self._sizes:
+            return extent
+        self._mentioned.update(extent.names)
+        return extent.subs(self._sizes)
+
     def _axes(self, label: str, x: str, least: int, most: int | None = None) -> Shape:
         """The extents of what a layer reads. Raises InvalidSpec where they are too few or too many."""
         dims = self.shape(x)
@@ -766,6 +834,30 @@ class Builder:
         return whole // parts
 
 
+def block(
+    function: Callable[Concatenate[Builder, Reads, Options], Gives],
+) -> Callable[Concatenate[Builder, Reads, Options], Gives]:
+    """Make a function that adds layers to a builder a block: its layers get a scope of their own.
+
+    What a block adds may depend on the shapes of the tensors that it reads (one, or a tuple) and on its other arguments,
+    which must be hashable, and on nothing else: search (``costmodel.search.table``) then works each distinct one out once.
+
+    >>> @block
+    ... def conv_bn_relu(b, x, filters, *, kernel=3):
+    ...     return b.relu(b.bn(b.conv(x, filters, kernel=kernel, padding="half", bias=False)))
+    >>> b = Builder()
+    >>> conv_bn_relu(b, b.input("x", ("N", 3, "H", "W")), 16)
+    'conv_bn_relu1.relu1'
+    """
+
+    @wraps(function)
+    def called(b: Builder, x: Reads, /, *args: Options.args, **options: Options.kwargs) -> Gives:
+        return b.block(function, x, *args, **options)
+
+    called.is_block = True  # type: ignore[attr-defined]
+    return called
+
+
 def _extent(given: int | str | Dim) -> Extent:
     return Dim.parse(given) if isinstance(given, str) else given
 
@@ -773,7 +865,7 @@ def _extent(given: int | str | Dim) -> Extent:
 def _positive(label: str, count: Extent, what: str) -> Extent:
     if not isinstance(count, (int, Dim)) or isinstance(count, bool):
         shown = float(count) if isinstance(count, Fraction) else count
-        raise InvalidSpec(f"{label}: {what} must be a whole number, not {shown!r}")
+        raise InvalidSpec(f"{label}: {what} must be a whole number, not {shown}; round it, as in round(64 * width)")
     if isinstance(count, int) and count < 1:
         raise InvalidSpec(f"{label}: {what} must be at least 1, not {count}; the width is too small")
     return count

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from costmodel.dims import Dim, product
 from costmodel.errors import InvalidChoice, MalformedModel, nearest
-from costmodel.graph import DTYPE_BITS, NUMBERED_DTYPES, Layer, Network, Subgraph, Tensor
+from costmodel.graph import DTYPE_BITS, FLOAT_DTYPES, NUMBERED_DTYPES, Layer, Network, Subgraph, Tensor
 
 if TYPE_CHECKING:
     import numpy
@@ -23,6 +23,7 @@ Weights = Literal["random", "zeros", "none"]
 
 PROTOBUF_LIMIT = 2_000_000_000
 EXTERNAL_THRESHOLD = 1024
+INT8_WEIGHTS = (-127, 127)  # symmetric, as per-channel quantisation of weights is
 # The newest IR version that ONNX Runtime of an opset's time reads (ONNX, docs/Versioning).
 IR_VERSIONS = ((9, 4), (10, 5), (11, 6), (14, 7), (18, 8), (20, 9), (22, 10), (23, 11))
 # What must not be random for a network to run: a variance is positive.
@@ -104,7 +105,7 @@ class _Fill:
         if len(shape) != tensor.rank:
             raise MalformedModel(f"weight {name!r} has the open shape {list(map(str, tensor.dims))}; give its sizes numbers")
         proto = onnx.TensorProto(name=name, dims=shape, data_type=NUMBERED_DTYPES.index(tensor.dtype))
-        if self.weights != "none" or tensor.value is not None:
+        if self.weights != "none" or tensor.value is not None or tensor.fill is not None:
             proto.raw_data = self._values(name, tensor, shape).tobytes()
         return proto
 
@@ -113,19 +114,27 @@ class _Fill:
 
         if tensor.value is not None:
             return numpy.array(tensor.value, _numpy_dtype(tensor)).reshape(shape)
-        use = self.uses.get(name, ("", 0))
-        if use in ONES:
+        if tensor.fill is not None:
+            return numpy.full(shape, tensor.fill, _numpy_dtype(tensor))
+        if self.uses.get(name, ("", 0)) in ONES:
             return numpy.ones(shape, _numpy_dtype(tensor))
-        if self.weights == "zeros" or not tensor.dtype.startswith("float"):
+        if self.weights == "random" and tensor.dtype == "int8":
+            return self.random.integers(*INT8_WEIGHTS, shape, _numpy_dtype(tensor), endpoint=True)
+        if self.weights == "zeros" or tensor.dtype not in FLOAT_DTYPES:
             return numpy.zeros(shape, _numpy_dtype(tensor))
         fan_in = product(shape[1:]) if len(shape) > 1 else 1
-        scale = numpy.float32((2 / max(Dim.of(fan_in).at(), 1)) ** 0.5)
+        gain = 1 if tensor.dtype == "float16" else 2  # sums of many residuals must stay below 65504 there
+        scale = numpy.float32((gain / max(Dim.of(fan_in).at(), 1)) ** 0.5)
         return (self.random.standard_normal(shape, numpy.float32) * scale).astype(_numpy_dtype(tensor))
 
 
 def _numpy_dtype(tensor: Tensor) -> Any:
     import numpy
 
+    if tensor.dtype == "bfloat16":
+        from onnx import TensorProto, helper
+
+        return helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)
     if DTYPE_BITS[tensor.dtype] < 8 or not hasattr(numpy, tensor.dtype):
         raise MalformedModel(f"values of dtype {tensor.dtype} cannot be made up; write the model with weights='none'")
     return numpy.dtype(tensor.dtype)
@@ -153,10 +162,13 @@ def _attribute(layer: Layer, name: str, value: Any, kind: Any) -> onnx.Attribute
 
         array = numpy.array(value.value, _numpy_dtype(value)).reshape([Dim.of(extent).at() for extent in value.dims])
         return helper.make_attribute(name, numpy_helper.from_array(array))
-    if kind == defs.OpSchema.AttrType.FLOAT:
-        value = float(value)
-    if kind == defs.OpSchema.AttrType.FLOATS:
-        value = tuple(map(float, value))
+    try:
+        if kind == defs.OpSchema.AttrType.FLOAT:
+            value = float(value)
+        if kind == defs.OpSchema.AttrType.FLOATS:
+            value = tuple(map(float, value))
+    except (TypeError, ValueError):
+        raise MalformedModel(f"{layer.label}: attribute {name!r} must be a number, not {value!r}") from None
     empty = AttributeProto.INTS if isinstance(value, tuple) and not value else None
     return helper.make_attribute(name, list(value) if isinstance(value, tuple) else value, attr_type=empty)
 

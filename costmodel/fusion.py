@@ -2,7 +2,8 @@
 
 One table of patterns a runtime. A pattern is a chain: an anchor op, then stages that may follow, each at most once and in
 order, as long as nobody else reads what lies between. What no pattern takes is a kernel of its own; views and layers that
-only prepare constants are no kernels at all.
+only prepare constants are no kernels at all. An integer op in QDQ form is one kernel that reads and writes integers; its
+quantisers are none.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 
 from costmodel.counts import written_bytes
 from costmodel.dims import Extent, total
-from costmodel.graph import Layer, Network
+from costmodel.graph import Layer, Network, Tensor
+from costmodel.qdq import DEQUANTIZE, find_quantized
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 PRODUCTS = frozenset({"Gemm", "MatMul"})
@@ -82,15 +84,36 @@ def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
     ['Conv']
     """
     patterns = {op: pattern for pattern in PATTERNS.get(runtime, GENERIC) for op in pattern.anchor}
+    written = find_quantized(network).written
+    held = _held(network, written)
     absorbed: set[int] = set()
     kernels = []
     for i, layer in enumerate(network.layers):
-        if i in absorbed or not _is_launched(network, layer):
+        if i in absorbed or not _is_launched(network, layer) or _is_passing(layer, written):
             continue
         chain = _chain(network, i, patterns.get(layer.op))
         absorbed.update(chain)
-        kernels.append(_kernel(network, [network.layers[j] for j in chain]))
+        kernels.append(_kernel(network, [network.layers[j] for j in chain], held))
     return tuple(kernels)
+
+
+def _held(network: Network, written: Mapping[str, Tensor | None]) -> Mapping[str, Tensor]:
+    """What stands in memory for each tensor: for the floats around an integer op in QDQ form, the integers."""
+    if not written:
+        return network.tensors
+    held = dict(network.tensors)
+    for layer in network.layers:
+        for name in layer.outputs:
+            if written.get(name) is not None:
+                held[name] = written[name]  # type: ignore[assignment]
+            elif layer.op == DEQUANTIZE and name in written:
+                held[name] = network.tensors[layer.inputs[0]]
+    return held
+
+
+def _is_passing(layer: Layer, written: Mapping[str, Tensor | None]) -> bool:
+    """Whether a layer is a quantiser that an integer op takes in."""
+    return all(name in written and written[name] is None for name in layer.outputs)
 
 
 def _is_launched(network: Network, layer: Layer) -> bool:
@@ -114,7 +137,7 @@ def _chain(network: Network, start: int, pattern: Pattern | None) -> list[int]:
     return chain
 
 
-def _kernel(network: Network, layers: list[Layer]) -> Kernel:
+def _kernel(network: Network, layers: list[Layer], held: Mapping[str, Tensor]) -> Kernel:
     inside = {name for layer in layers[:-1] for name in layer.outputs}
     outside = list(dict.fromkeys(name for layer in layers for name in layer.inputs if name and name not in inside))
     costs = [layer.cost for layer in layers if layer.cost]
@@ -124,15 +147,15 @@ def _kernel(network: Network, layers: list[Layer]) -> Kernel:
         layers=tuple(layers),
         macs=total(cost.macs for cost in costs),
         other_flops=total(cost.other_flops for cost in costs),
-        read_bytes=total(_read_bytes(network, layers, name) for name in outside if not network.tensors[name].constant),
-        write_bytes=written_bytes(network.tensors, layers[-1]),
-        weight_bytes=total(_read_bytes(network, layers, name) for name in outside if network.tensors[name].constant),
+        read_bytes=total(_read_bytes(held, layers, name) for name in outside if not network.tensors[name].constant),
+        write_bytes=written_bytes(held, layers[-1]),
+        weight_bytes=total(_read_bytes(held, layers, name) for name in outside if network.tensors[name].constant),
     )
 
 
-def _read_bytes(network: Network, layers: list[Layer], name: str) -> Extent:
+def _read_bytes(held: Mapping[str, Tensor], layers: list[Layer], name: str) -> Extent:
     """Bytes that a kernel reads of a tensor: all, unless a rule says that fewer elements are touched."""
-    tensor = network.tensors[name]
+    tensor = held[name]
     if not tensor.is_known:
         return 0
     for layer in layers:

@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar, Union
 
-from costmodel.dims import Dim, Extent, ceil_divide, product, summed, total
+from costmodel.dims import Dim, Extent, ceil_divide, product, summed, total, value_at
 from costmodel.errors import MalformedModel, UnknownSize, nearest
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ class Cost(_CostFacts):
             return self._remember("_flops", self.macs * 2 + self.other_flops)
 
 
-Attribute = Union[int, float, str, Tensor, "Subgraph", tuple["Attribute", ...]]
+Attribute = Union[int, float, str, Dim, Tensor, "Subgraph", tuple["Attribute", ...]]
 
 
 class Place:
@@ -451,6 +451,8 @@ class Network:
     ``defaults`` binds open sizes where a caller gives none (zoo networks have their published input size).
     ``assumed`` tells what the reader had to assume, ``declared`` what the file says of its tensors. ``learnable`` names the
     stored tensors that training changes where the source says which; where it is None, their place in the graph tells.
+    ``distinct``: pairs of open counts that were taken to be different when the layers were laid out; where sizes make a
+    pair equal, the network is another one.
     """
 
     name: str
@@ -463,6 +465,7 @@ class Network:
     assumed: tuple[str, ...] = ()
     learnable: frozenset[str] | None = None
     declared: Declarations | None = None
+    distinct: tuple[tuple[Extent, Extent], ...] = ()
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
@@ -530,14 +533,17 @@ class Network:
         ``N`` (the first axis), ``H`` and ``W`` (of an image input) and ``S`` (of a token input) are understood for
         the axes of the first input too where the file calls them otherwise or fixes them at that very number.
         Raises UnknownSize for a name that the network does not have, for what is no whole number from 0 up, for two
-        numbers for one size, and, where ``complete`` is asked for, for an open size without a value.
+        numbers for one size, and, where ``complete`` is asked for, for an open size without a value and for sizes at
+        which the layers would be others.
         """
         bound: dict[str, int] = {}
         for name, value in given.items():
             target = self._size_named(name, value)
             number = _whole(value)
             if number is None:
-                raise UnknownSize(f"size {name}={value} of network {self.name!r}: sizes are whole numbers from 0 up")
+                is_fraction = isinstance(value, (float, Fraction))
+                cure = "; a fraction stays open as a quotient, as in width='w/100' with w=75" if is_fraction else ""
+                raise UnknownSize(f"size {name}={value} of network {self.name!r}: sizes are whole numbers from 0 up{cure}")
             if target is not None and bound.setdefault(target, number) != number:
                 raise UnknownSize(
                     f"size {name}={value}: network {self.name!r} calls that axis {target}, which is given as {bound[target]}"
@@ -551,7 +557,18 @@ class Network:
             raise UnknownSize(
                 f"network {self.name!r} leaves {', '.join(missing)} open; give a number for each, as in --at {example}"
             )
+        if complete:
+            self._check_distinct(bound)
         return bound
+
+    def _check_distinct(self, bound: Mapping[str, int]) -> None:
+        for left, right in self.distinct:
+            if value_at(left, bound) == value_at(right, bound):
+                sizes = ", ".join(f"{name}={bound[name]}" for name in sorted(Dim.of(left - right).names))
+                raise UnknownSize(
+                    f"network {self.name!r} at {sizes}: {left} and {right} are both {value_at(left, bound)}, so its layers "
+                    "are others there; build it with these parameters given as numbers"
+                )
 
     def _size_named(self, name: str, value: int) -> str | None:
         if name in self.sizes:

@@ -1,12 +1,13 @@
 """When each tensor is alive: aliases, live ranges, and the most memory that is alive at one moment.
 
-A view shares the memory of its input; an in-place op takes over an input that dies with it; constants are no
-activations. A network's inputs are alive until their last use, its outputs until the end.
+A view shares the memory of its input; an in-place op takes over an input that dies with it; of an integer op in QDQ form
+the quantised result is there, the float one never is; constants are no activations. A network's inputs are alive until their
+last use, its outputs until the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from costmodel.counts import written_bytes
 from costmodel.dims import Dim, Extent, maximum, total, value_at
 from costmodel.errors import InvalidChoice, nearest
 from costmodel.graph import Body, Layer, Network
+from costmodel.qdq import find_quantized
 
 PLANNERS = ("ideal", "naive")
 ORDERS = ("file",)
@@ -155,6 +157,7 @@ def _blocks(graph: Network | Body, inputs: Iterable[str]) -> tuple[Block, ...]:
     """What the layers share and hold; ``inputs`` names the tensors that are there before the first of them runs."""
     layers = graph.running_layers
     end = len(layers)
+    instead = find_quantized(graph).written
     last_use = {name: i for i, layer in enumerate(layers) for name in layer.reads}
     last_use.update(dict.fromkeys(graph.outputs, end))
     members: dict[str, list[str]] = {name: [name] for name in inputs}
@@ -166,15 +169,17 @@ def _blocks(graph: Network | Body, inputs: Iterable[str]) -> tuple[Block, ...]:
         for position, name in enumerate(layer.outputs):
             if not name or not graph.tensors[name].is_known or (position == 0 and _shows_outside(layer, root)):
                 continue
-            shared = _shared_root(layer, i, fixed, root, last) if position == 0 else None
+            is_absent = instead.get(name, graph.tensors[name]) is None
+            shared = _shared_root(layer, i, fixed, root, last, is_view=is_absent) if position == 0 else None
             owner = root[name] = shared or name
             members.setdefault(owner, []).append(name)
             first.setdefault(owner, i)
             last[owner] = max(last.get(owner, i), last_use.get(name, i))
+    held = {owner: instead.get(owner) or graph.tensors[owner] for owner in members}
     return tuple(
-        Block(tuple(names), graph.tensors[owner].nbytes, first[owner], min(last[owner], max(end - 1, 0)))
+        Block(tuple(names), held[owner].nbytes, first[owner], min(last[owner], max(end - 1, 0)))
         for owner, names in members.items()
-        if graph.tensors[owner].is_known
+        if held[owner].is_known
     )
 
 
@@ -183,16 +188,27 @@ def _shows_outside(layer: Layer, root: Mapping[str, str]) -> bool:
     return layer.cost is not None and layer.cost.view_of is not None and layer.inputs[layer.cost.view_of] not in root
 
 
+def shared_input(layer: Layer, may_overwrite: Callable[[str], bool]) -> str | None:
+    """The input whose memory the first output lies in: a view's, or the first that the op and the graph let it overwrite."""
+    cost = layer.cost
+    if cost is None:
+        return None
+    if cost.view_of is not None:
+        return layer.inputs[cost.view_of]
+    in_place = (layer.inputs[position] for position in cost.in_place if position < len(layer.inputs))
+    return next((name for name in in_place if may_overwrite(name)), None)
+
+
 def _shared_root(
-    layer: Layer, step: int, fixed: Container[str], root: Mapping[str, str], last: Mapping[str, int]
+    layer: Layer, step: int, fixed: Container[str], root: Mapping[str, str], last: Mapping[str, int], *, is_view: bool
 ) -> str | None:
     """The block that the first output shares: a view's input, or an input that dies here and may be overwritten."""
-    if layer.cost is None:
-        return None
-    if layer.cost.view_of is not None:
-        return root.get(layer.inputs[layer.cost.view_of])
-    for position in layer.cost.in_place:
-        owner = root.get(layer.inputs[position]) if position < len(layer.inputs) else None
-        if owner is not None and owner not in fixed and last[owner] == step:
-            return owner
-    return None
+    if is_view:
+        return root.get(layer.inputs[0])
+
+    def dies(name: str) -> bool:
+        owner = root.get(name)
+        return owner is not None and owner not in fixed and last[owner] == step
+
+    shared = shared_input(layer, dies)
+    return None if shared is None else root.get(shared)

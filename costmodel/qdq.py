@@ -21,6 +21,8 @@ INTEGER_KERNELS = frozenset(
         "Pad", "Where", "ArgMax", "ReduceMean", "DepthToSpace", "SpaceToDepth", "Expand", "Tile", "LayerNormalization",
     }
 )  # fmt: skip
+# how many of an op's operands are numbers to be computed with; scales and limits stay float
+COMPUTED_OPERANDS: Mapping[str, int] = {"Resize": 1, "Clip": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,8 @@ def _is_integer(
     """Every float input that varies is dequantised, stored ones too, and what it gives is quantised again (or left)."""
     if layer.op not in INTEGER_KERNELS or not layer.outputs or graph.is_constant(layer):
         return False
-    floats = [name for name in layer.inputs if name and graph.tensors[name].dtype.startswith(("float", "bfloat"))]
+    operands = layer.inputs[: COMPUTED_OPERANDS.get(layer.op, len(layer.inputs))]
+    floats = [name for name in operands if name and graph.tensors[name].dtype.startswith(("float", "bfloat"))]
     if not floats or not all(name in producers and producers[name].op == DEQUANTIZE for name in floats[:2]):
         return False
     users = readers.get(layer.outputs[0], [])
@@ -81,8 +84,8 @@ def _is_integer(
 
 def _dtype(graph: Network | Body, layer: Layer, producers: Mapping[str, Layer]) -> str:
     """The dtype of the arithmetic: that of the quantised inputs, and both where they differ in width."""
-    found = [graph.tensors[producers[name].inputs[0]].dtype for name in layer.inputs[:2] if name in producers]
-    return arithmetic(found)
+    makers = [producers[name] for name in layer.inputs[:2] if name in producers]
+    return arithmetic([graph.tensors[maker.inputs[0]].dtype for maker in makers if maker.op == DEQUANTIZE])
 
 
 def arithmetic(dtypes: list[str]) -> str:

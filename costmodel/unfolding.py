@@ -10,34 +10,41 @@ import math
 import numbers
 import re
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from costmodel.build import Builder
-from costmodel.dims import Dim
-from costmodel.errors import CostModelError, InvalidSpec, UnknownNetwork, nearest
+from costmodel.catalogue import Entry, Number, found_among, indexed
+from costmodel.dims import Dim, Extent
+from costmodel.errors import CostModelError, InvalidSpec, nearest
 from costmodel.graph import Network
-from costmodel.schema.arithmetic import evaluate
-from costmodel.schema.spec import COMMON_KEYS, JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
+from costmodel.precision import in_precision
+from costmodel.schema.arithmetic import Quotient, evaluate, opened
+from costmodel.schema.data import data_folder
+from costmodel.schema.places import in_file, place_of
+from costmodel.schema.spec import COMMON_KEYS, JOINS, Block, Branch, Family, Input, NetworkSpec, Step, read_family
 
 KINDS = (
     "conv", "deconv", "linear", "bn", "layer_norm", "prelu", "add_weight", "mul_weight", "prepend_token", "attention",
     "embedding", "positions", "tied_linear", "rms_norm", "experts", "padding_mask", "scale_by_width",
     "relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu", "softmax", "max_pool",
     "avg_pool", "global_average_pool", "lrn", "upsample", "flatten", "reshape", "transpose", "shuffle", "split", "slice",
-    "pad",
+    "pad", "window_attention",
 )  # fmt: skip
 FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity", "output")
+PRECISION = "precision"  # the parameter that every network has
 TEXT_OPTIONS = ("padding", "mode", "shape", "shared", "table", "relative", "activation", "memory_length", "past")
 TENSOR_OPTIONS = ("mask", "memory", "values")
 FLOAT_OPTIONS = ("epsilon", "alpha", "beta", "scale", "rotary", "power")
 MAX_REPEAT = 1000
 MAX_DEPTH = 50
+
+Pairs = list[tuple[Extent, Extent]]
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -45,17 +52,44 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 def compile_network(family: Family, name: str, **parameters: Any) -> Network:
     """Lay out one network of a spec layer by layer, with some of its parameters changed.
 
+    Besides its own parameters every network has ``precision``: fp32, fp16, bf16 or int8.
+
     Raises InvalidSpec with the file, the network, the place of the layer and the rule that it breaks.
     """
-    if name not in family.networks:
-        raise UnknownNetwork(f"{family.path} has no network {name!r}; {nearest(name, family.networks)}")
-    return _Unfolding(family, name, family.networks[name], parameters).network()
+    network, said = named_in(family, name)
+    given = {**said, **parameters}
+    precision = given.pop(PRECISION, "fp32")
+    return in_precision(_Unfolding(family, network, family.networks[network], given).network(), precision)
+
+
+def parameters_of(family: Family, name: str, **parameters: Any) -> dict[str, Any]:
+    """The values of a network's parameters, with some of them changed."""
+    precision = parameters.pop(PRECISION, "fp32")
+    return {**_Unfolding(family, name, family.networks[name], parameters).values, PRECISION: precision}
+
+
+def named_in(family: Family, name: str) -> tuple[str, dict[str, Number]]:
+    """The network of a family that goes by a name, as in the zoo, and the parameters that the name says."""
+    known = indexed(Entry(network, family.path, spec.aliases) for network, spec in family.networks.items())
+    entry, said = found_among(known, name, str(family.path))
+    return entry.name, said
+
+
+def load_spec(path: str | Path) -> Family:
+    """Read a spec file and check its frame; a file that has changed is read anew.
+
+    Raises InvalidSpec with the file, the place and the rule.
+    """
+    try:
+        changed_at = Path(path).stat().st_mtime_ns
+    except OSError:
+        changed_at = 0  # the reader says what is wrong
+    return _loaded(Path(path), changed_at)
 
 
 @lru_cache(maxsize=256)
-def load_spec(path: str | Path) -> Family:
-    """Read a spec file and check its frame. Raises InvalidSpec with the file, the place and the rule."""
-    return read_family(Path(path))
+def _loaded(path: Path, changed_at: int) -> Family:  # the time is a key of the cache
+    return read_family(path)
 
 
 def options_of(kind: str) -> tuple[tuple[str, ...], set[str]]:
@@ -106,13 +140,15 @@ class _Unfolding:
     """One network on its way from spec to layers."""
 
     def __init__(self, family: Family, name: str, spec: NetworkSpec, parameters: Mapping[str, Any]) -> None:
-        self.where = f"{family.path}, network {name!r}"
+        self.name = name
         self.placed: InvalidSpec | None = None
         self.spec, self.family = spec, family
+        self.inputs = family.inputs if spec.inputs is None else spec.inputs
         self.blocks = _blocks(family)
+        self.distinct: Pairs = []
         self.values = self._bound(parameters)
         self.builder = Builder(name)
-        self.places: dict[str, str] = {}
+        self.writers: dict[str, tuple[str, Step]] = {}
         self.unfold: Mapping[str, Callable[[_Use], tuple[str, ...]]] = {
             "identity": self._identity, "layers": self._group, "op": self._any_op, "output": self._output,
         }  # fmt: skip
@@ -120,13 +156,19 @@ class _Unfolding:
     def _bound(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters: the family's, over them the network's, over them the caller's."""
         stated = {**self.family.parameters, **self.spec.parameters}
+        if PRECISION in stated:
+            where = self._where("parameters", PRECISION)
+            raise InvalidSpec(f"{where}: parameters: every network has {PRECISION!r} of itself; name yours otherwise")
+        sizes = _size_names(self.inputs, stated)
         for name in given:
-            if name not in stated:
-                known = f"its parameters are {', '.join(stated)}" if stated else "it has none"
-                raise InvalidSpec(f"{self.where}: there is no parameter {name!r}; {known}; {nearest(name, stated)}")
+            if name not in stated and name not in sizes:
+                known = f"its parameters are {', '.join((*stated, PRECISION))}, its sizes {', '.join(sizes)}"
+                near = nearest(name, [*stated, PRECISION, *sizes])
+                raise InvalidSpec(f"{self._where()}: there is no parameter {name!r}; {known}; {near}")
+        self.sizes = {name: self._size(name, given[name]) for name in sizes if name in given}
         bound: dict[str, Any] = {}
         for name, default in stated.items():
-            with self._at(f"parameters.{name}"):
+            with self._at(f"parameters.{name}", "parameters", name):
                 resolved = _resolved(default, bound)
                 bound[name] = _parameter(given[name], resolved) if name in given else resolved
                 self._check_choice(name, bound[name])
@@ -137,33 +179,56 @@ class _Unfolding:
         if known is not None and value not in known:
             raise InvalidSpec(f"must be one of {', '.join(known)}, not {value!r}; {nearest(str(value), known)}")
 
+    def _stated_defaults(self) -> dict[str, Any]:
+        """The number of each open size where a caller gives none; of a resolution that is open, an expression."""
+        stated = self.family.defaults if self.spec.defaults is None else self.spec.defaults
+        with self._at("defaults", "defaults"):
+            return {name: _resolved(default, self.values) for name, default in {"N": 1, **stated}.items()}
+
+    def _size(self, name: str, given: Any) -> Extent:
+        """What stands for an open size of the inputs: a number, another size, or an expression of some."""
+        with self._at(f"size {name}", "inputs"):
+            value = opened(given) if isinstance(given, str) else _exact(given)
+            if not isinstance(value, (int, Dim)) or isinstance(value, bool) or (isinstance(value, int) and value < 1):
+                raise InvalidSpec(f"must be a whole number from 1 up, or the name of a size, not {given!r}")
+            return value
+
     def network(self) -> Network:
-        inputs = self.family.inputs if self.spec.inputs is None else self.spec.inputs
-        defaults = self.family.defaults if self.spec.defaults is None else self.spec.defaults
-        body = self.family.body if self.spec.body is None else self.spec.body
         scope = _Scope(self.values)
-        for name, stated in inputs.items():
-            with self._at(f"inputs.{name}"):
+        follow = {name: size for name, size in self._stated_defaults().items() if isinstance(size, Dim)}
+        self.sizes = {**follow, **self.sizes}
+        for name, stated in self.inputs.items():
+            with self._at(f"inputs.{name}", "inputs", name):
                 if self._true(stated.when, self.values):
-                    shape = [_resolved(extent, self.values) for extent in stated.shape]
+                    shape = [_resolved(extent, {**self.sizes, **self.values}) for extent in stated.shape]
                     scope.tensors[name] = self.builder.input(name, shape, dtype=stated.dtype)
         if not scope.tensors:
-            raise InvalidSpec(f'{self.where}: has no inputs; state them, as in inputs = {{ image = ["N", 3, "H", "W"] }}')
+            raise InvalidSpec(f'{self._where()}: has no inputs; state them, as in inputs = {{ image = ["N", 3, "H", "W"] }}')
+        body = self.family.body if self.spec.body is None else self.spec.body
         last = self._run(body.layers, next(iter(scope.tensors.values())), scope, "body")
-        with self._at("outputs"):
+        with self._at("outputs", "body", "outputs"):
             written = [self._tensor(output, scope) for output in body.outputs] or [last]
         self._check_ends(written)
-        with self._at("defaults"):
-            bound = {"N": 1, **{name: _resolved(size, self.values) for name, size in defaults.items()}}
-        return self.builder.finish(*written, defaults=bound)
+        network = self.builder.finish(*written, defaults=self._defaults())
+        return replace(network, distinct=tuple(dict.fromkeys(self.distinct)))
+
+    def _defaults(self) -> dict[str, int]:
+        """The numbers of open sizes where a caller gives none. A size that bears another name keeps its number."""
+        bound: dict[str, int] = {}
+        for name, number in self._stated_defaults().items():
+            size = self.sizes.get(name, Dim.size(name))
+            if isinstance(size, Dim) and size in map(Dim.size, size.names) and isinstance(number, int):
+                bound[str(size)] = number
+        return bound
 
     def _check_ends(self, outputs: Sequence[str]) -> None:
         """Everything that the spec's own layers write is read; what a kind of layer does inside is its own business."""
         network = self.builder.finish()
         read = {name for layer in network.layers for name in layer.inputs} | {*network.inputs, *network.outputs, *outputs}
-        for name in (name for name in self.places if name not in read):
+        for name in (name for name in self.writers if name not in read):
+            place, step = self.writers[name]
             raise InvalidSpec(
-                f"{self.where}, {self.places[name]}: nothing reads the tensor {name!r}: the branch never joins. "
+                f"{self._where_of(step)}, {place}, {step.text}: nothing reads the tensor {name!r}: the branch never joins. "
                 "Join it with add, mul or concat, read it with from, or list it in outputs"
             )
 
@@ -172,7 +237,7 @@ class _Unfolding:
     def _run(self, steps: Sequence[Step], x: str, scope: _Scope, place: str) -> str:
         for i, step in enumerate(steps, 1):
             here = f"{place}, layer {i}"
-            with self._at(f"{here}, {step.text}"):
+            with self._at(f"{here}, {step.text}", step=step):
                 x = self._step(step, x, scope, here)
         return x
 
@@ -187,7 +252,7 @@ class _Unfolding:
             written = self._once(_Use(self._kind(step, scope), step, read, inner, name, options, place))
             read = (written[-1],)
             for tensor in written:
-                self.places.setdefault(tensor, place)
+                self.writers.setdefault(tensor, (place, step))
         if step.names is not None:
             self._bind(step.names, written, scope)
         return written[-1] if times else x
@@ -195,9 +260,10 @@ class _Unfolding:
     def _times(self, step: Step, x: str, scope: _Scope) -> int:
         if not self._holds(step.when, x, scope):
             return 0
-        times = _resolved(1 if step.repeat is None else step.repeat, self._names(x, scope))
+        times = _resolved(1 if step.repeat is None else step.repeat, self._names(x, scope), self.distinct)
         if not isinstance(times, int) or isinstance(times, bool) or not 0 <= times <= MAX_REPEAT:
-            raise InvalidSpec(f"repeat must be a whole number from 0 to {MAX_REPEAT}, not {times!r}")
+            cure = "; a depth cannot stay open, as each repetition has weights of its own" if isinstance(times, Dim) else ""
+            raise InvalidSpec(f"repeat must be a whole number from 0 to {MAX_REPEAT}, not {times}{cure}")
         return times
 
     def _kind(self, step: Step, scope: _Scope) -> str:
@@ -269,16 +335,16 @@ class _Unfolding:
             if need not in given:
                 raise InvalidSpec(f"block {use.kind!r} needs {need!r}; give it, as in {need} = 64")
         outside = self._names(use.read[0], use.scope)
-        values = {**self.values, **{option: _resolved(value, outside) for option, value in given.items()}}
+        values = {**self.values, **{option: _resolved(value, outside, self.distinct) for option, value in given.items()}}
         inside = ChainMap(values, {"channels": self.builder.channels(use.read[0])})
         for option, value in {**block.options, **block.let}.items():
             if option not in given:
-                values[option] = _resolved(value, inside)
+                values[option] = _resolved(value, inside, self.distinct)
         return values
 
     def _any_op(self, use: _Use) -> tuple[str, ...]:
         names = self._names(use.read[0], use.scope)
-        attributes = {option: _plain(_resolved(value, names)) for option, value in use.options.items()}
+        attributes = {option: _plain(_resolved(value, names, self.distinct)) for option, value in use.options.items()}
         if isinstance(use.step.names, tuple) and len(use.step.names) > 1:
             outputs = len(use.step.names)
             return self.builder.op_with_outputs(use.step.value, *use.read, outputs=outputs, name=use.name, **attributes)
@@ -302,7 +368,9 @@ class _Unfolding:
             raise InvalidSpec(f"{use.kind} needs {min(missing)!r}")
         names = self._names(use.read[0], use.scope)
         return {
-            option: self._tensor(value, use.scope) if option in TENSOR_OPTIONS else _option(option, value, names)
+            option: self._tensor(value, use.scope)
+            if option in TENSOR_OPTIONS
+            else _option(option, value, names, self.distinct)
             for option, value in given.items()
         }
 
@@ -318,7 +386,7 @@ class _Unfolding:
     def _true(self, condition: str | bool | None, names: Mapping[str, Any]) -> bool:
         if condition is None or isinstance(condition, bool):
             return condition is not False
-        value = evaluate(condition, names)
+        value = evaluate(condition, names, self.distinct)
         if not isinstance(value, bool):
             raise InvalidSpec(f"when = {condition!r} is {value!r}; it must be true or false")
         return value
@@ -349,32 +417,70 @@ class _Unfolding:
         return nullcontext() if name is None else self.builder.scope(name, weights=weights)
 
     @contextmanager
-    def _at(self, place: str) -> Iterator[None]:
-        """Put the file, the network and the place before the message of whatever goes wrong inside; the innermost only."""
+    def _at(self, place: str, *keys: str, step: Step | None = None) -> Iterator[None]:
+        """Put the file, its line, the network and the place before the message of whatever goes wrong inside; the innermost
+        only. ``keys`` lead to the place in the file, below the network or the family.
+        """
         try:
             yield
         except (CostModelError, TypeError) as error:
             if error is self.placed:
                 raise
-            self.placed = InvalidSpec(f"{self.where}, {place}: {error}")
+            where = self._where(*keys) if step is None else self._where_of(step)
+            self.placed = InvalidSpec(f"{where}, {place}: {error}")
             raise self.placed from error
+
+    def _where(self, *keys: str) -> str:
+        """The file, the line and the network."""
+        own: tuple[str, ...] = ("networks", self.name)
+        return f"{in_file(self.family.path, (*own, *keys), keys, own)}: network {self.name!r}"
+
+    def _where_of(self, step: Step) -> str:
+        """The same for a layer, which may stand in a file that is used."""
+        for family in _families(self.family):
+            place = place_of(family, step)
+            if place is not None:
+                return f"{in_file(family.path, place)}: network {self.name!r}"
+        return self._where()
+
+
+def _families(family: Family) -> Iterator[Family]:
+    """A family, and those whose blocks it uses."""
+    yield family
+    for used in family.use:
+        path = used_spec(family.path.parent, used)
+        if path is not None:
+            yield from _families(load_spec(path))
 
 
 def _blocks(family: Family, above: tuple[Path, ...] = ()) -> dict[str, Block]:
     """The blocks of a file and of the files that it uses; its own come first."""
     found: dict[str, Block] = {}
     for used in family.use:
-        path = family.path.with_name(f"{used}.toml")
-        if not path.is_file():
-            others = [other.stem for other in family.path.parent.glob("*.toml")]
-            raise InvalidSpec(f"{family.path}: use: there is no spec {used!r} beside it; {nearest(used, others)}")
+        path = used_spec(family.path.parent, used)
+        if path is None:
+            others = [other.stem for folder in _homes(family.path.parent) for other in folder.glob("*.toml")]
+            known = nearest(used, others)
+            where = in_file(family.path, ("use", family.use.index(used)))
+            raise InvalidSpec(f"{where}: use: there is no spec {used!r} beside it or in the zoo; {known}")
         if path in (*above, family.path):
-            raise InvalidSpec(f"{family.path}: use: {used!r} uses this file in turn; put what both need in a third")
+            where = in_file(family.path, ("use", family.use.index(used)))
+            raise InvalidSpec(f"{where}: use: {used!r} uses this file in turn; put what both need in a third")
         found.update(_blocks(load_spec(path), (*above, family.path)))
     clash = [name for name in family.blocks if name in FIXED_KINDS]
     if clash:
-        raise InvalidSpec(f"{family.path}: blocks.{clash[0]}: a kind of layer has this name; give the block another")
+        where = in_file(family.path, ("blocks", clash[0]))
+        raise InvalidSpec(f"{where}: blocks.{clash[0]}: a kind of layer has this name; give the block another")
     return {**found, **family.blocks}
+
+
+def used_spec(folder: Path, name: str) -> Path | None:
+    """The file whose blocks a spec in this folder uses under a name: beside it, or in the zoo."""
+    return next((path for home in _homes(folder) if (path := home / f"{name}.toml").is_file()), None)
+
+
+def _homes(folder: Path) -> tuple[Path, Path]:
+    return folder, data_folder("zoo_specs")
 
 
 @lru_cache(maxsize=64)
@@ -392,17 +498,23 @@ def _main_option(kind: str) -> str | None:
 # -- values -----------------------------------------------------------------------------------------------------
 
 
-def _resolved(value: Any, names: Mapping[str, Any]) -> Any:
+def _resolved(value: Any, names: Mapping[str, Any], distinct: Pairs | None = None) -> Any:
     """A value of a spec: texts are expressions, but a single word that names no parameter stands for itself."""
     if isinstance(value, str):
-        return names.get(value, value) if _WORD.fullmatch(value) else evaluate(value, names)
+        return names.get(value, value) if _WORD.fullmatch(value) else evaluate(value, names, distinct)
     if isinstance(value, (list, tuple)):
-        return tuple(_resolved(element, names) for element in value)
+        return tuple(_resolved(element, names, distinct) for element in value)
     return value
 
 
-def _option(option: str, value: Any, names: Mapping[str, Any]) -> Any:
-    resolved = _resolved(value, names)
+def _size_names(inputs: Mapping[str, Input], parameters: Container[str]) -> list[str]:
+    """The extents of inputs that are open: no numbers, no parameters and no expressions of some."""
+    texts = [extent for stated in inputs.values() for extent in stated.shape if isinstance(extent, str)]
+    return list(dict.fromkeys(text for text in texts if _WORD.fullmatch(text) and text not in parameters))
+
+
+def _option(option: str, value: Any, names: Mapping[str, Any], distinct: Pairs) -> Any:
+    resolved = _resolved(value, names, distinct)
     if isinstance(resolved, str) and option not in TEXT_OPTIONS:
         raise InvalidSpec(f"{option} = {value!r}: there is no parameter {resolved!r}; {nearest(resolved, names)}")
     return _plain(resolved) if option in FLOAT_OPTIONS else resolved
@@ -417,13 +529,21 @@ def _plain(value: Any) -> Any:
 
 def _parameter(value: Any, default: Any) -> Any:
     """A parameter's value as the caller gives it, checked against the kind of its default."""
-    given = _exact(value)
+    given = _opened(value, default)
     for kinds, meaning in _PARAMETER_KINDS:
         if isinstance(default, kinds):
             if isinstance(given, kinds) and isinstance(given, bool) == isinstance(default, bool):
                 return given
             raise InvalidSpec(f"must be {meaning}, as its default {default!r} is, not {value!r}")
     raise InvalidSpec(f"its default {default!r} is neither a number nor a text nor true or false nor a list")
+
+
+def _opened(value: Any, default: Any) -> Any:
+    """A caller's value; a text in the place of a number is an expression of open sizes."""
+    if isinstance(value, (list, tuple)) and isinstance(default, tuple):
+        return tuple(_opened(element, default[0] if default else 0) for element in value)
+    is_number = isinstance(default, (int, Fraction, Dim)) and not isinstance(default, bool)
+    return opened(value) if is_number and isinstance(value, str) else _exact(value)
 
 
 def _exact(value: Any) -> Any:
@@ -439,7 +559,7 @@ def _exact(value: Any) -> Any:
 
 _PARAMETER_KINDS: Sequence[tuple[tuple[type, ...], str]] = (
     ((bool,), "true or false"),
-    ((int, Fraction, Dim), "a number"),
+    ((int, Fraction, Dim, Quotient), "a number, or an expression of open sizes"),
     ((tuple,), "a list"),
     ((str,), "a text"),
 )

@@ -92,6 +92,9 @@ OPS_OPENING = """# Ops
 Every op that has a cost rule: {ops} ops in {domains} domains. *Since* lists the opset versions from which a rule of its own
 holds, because the op's meaning changed there. What is counted is the first line of the rule's docstring; multiply-adds are
 `macs`, everything else is `flops` ([conventions](conventions.md)). `costmodel ops TEXT` searches this list.
+
+*Not counted* marks a boundary: the file does not hold what decides the cost. A network with such a layer is read, the layer
+is told under `unsupported` with the reason, and totals are lower bounds.
 """
 
 

@@ -9,6 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+os.environ["COSTMODEL_HOME"] = str(ROOT / "tests" / "nobody's home")  # the zoo of the tests is the one that is shipped
+
 
 def shared_folder() -> Path | None:
     """The folder of reference graphs and tables beside the checkout, where there is one."""

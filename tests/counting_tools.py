@@ -42,7 +42,8 @@ def _thop(module: torch.nn.Module, x: torch.Tensor) -> int:
     import thop
     import torch
 
-    return int(thop.profile(torch.nn.Sequential(module).eval(), inputs=(x,), verbose=False)[0])
+    held = torch.nn.Sequential(module).eval()  # it leaves every part as it finds the whole, training or not
+    return int(thop.profile(held, inputs=(x,), verbose=False)[0])
 
 
 def _ptflops(backend: str) -> Tool:
@@ -95,6 +96,16 @@ def onnx_tool_macs(model: Any) -> int:
         graph.shape_infer(None)
         graph.profile()
     return int(graph.macs[0])
+
+
+def published_macs(name: str) -> int | None:
+    """What torchvision's documentation states for a network of its own and 224 pixels, to thousandths of a billion."""
+    from torchvision.models import get_model_weights
+
+    for entry in get_model_weights(name):
+        if entry.transforms().crop_size == [224]:
+            return round(entry.meta["_ops"] * 1e9)
+    return None
 
 
 @contextmanager

@@ -257,6 +257,138 @@ def test_zoo_lists_every_network_and_checks_one() -> None:
         assert row["agrees"] == (abs(row["difference"]) < 5e-4), row
 
 
+def test_zoo_searches_names_other_names_and_notes() -> None:
+    for text, among in (("Mobile-Net", "mobilenet_v2"), ("vit_base", "vit_b_16"), ("RegNetY-400MF", "regnet_y_400mf")):
+        rows = done("zoo", "--search", text, "--json").data
+        assert among in [row["network"] for row in rows]
+        assert len(rows) < len(done("zoo", "--json").data)
+
+
+def test_zoo_shows_what_a_network_is_and_takes() -> None:
+    shown = done("zoo", "ViT-B/16", "--json").data
+    assert (shown["network"], shown["family"]) == ("vit_b_16", "vision_transformer")
+    assert "vit_base_patch16_224" in shown["aliases"]
+    assert shown["parameters"] | {"resolution": 224, "heads": 12, "precision": "fp32"} == shown["parameters"]
+    assert shown["sizes"] == {"N": 1}
+    assert "learnt position" in shown["note"]
+    varied = done("zoo", "mobilenet_v2_0.75_160", "--json").data
+    assert varied["parameters"]["width"] == 0.75
+    assert [(figure["quantity"], figure["published"]) for figure in varied["published"]] == [("macs", 107_000_000)]
+    assert done("zoo", "mobilenet_v2", "--param", "N=4", "--json").data["published"] == []
+    for part in ("vit_base_patch16_224", "resolution=224", "learnt position", "sizes"):
+        assert part in done("zoo", "vit_b_16").out
+
+
+@pytest.mark.parametrize(("depth", "most"), [(1, 13), (2, 30), (3, 200)])
+def test_zoo_draws_a_graph_that_stays_readable(depth: int, most: int) -> None:
+    """Nodes are declared before edges use them, each once, and every opened box is closed."""
+    mermaid = done("zoo", "resnet50", "--draw", "mermaid", "--depth", depth).out.splitlines()
+    nodes = [line.split("[")[0].split("(")[0].strip() for line in mermaid if '["' in line and "subgraph" not in line]
+    edges = [tuple(line.strip().split(" --> ")) for line in mermaid if "-->" in line]
+    assert mermaid[0] == "flowchart TD"
+    assert len(nodes) == len(set(nodes)) <= most
+    assert {end for edge in edges for end in edge} == set(nodes)
+    assert len(edges) == len(set(edges))
+    assert sum("subgraph" in line for line in mermaid) == sum(line.strip() == "end" for line in mermaid)
+    dot = done("zoo", "resnet50", "--draw", "dot", "--depth", depth).out
+    assert dot.count("{") == dot.count("}")
+    assert sum("label=" in line and "[" in line for line in dot.splitlines()) == len(nodes)
+    assert sum(" -> " in line for line in dot.splitlines()) == len(edges)
+
+
+# -- specs of one's own -----------------------------------------------------------------------------------------
+
+SPEC = """
+[inputs]
+image = ["N", 3, 8, 8]
+[body]
+layers = [{ conv = 4 }, "relu"]
+[networks.my_net]
+published = [{ params = 16, macs = 768, source = "4 filters of 3 weights and a bias, on 64 places" }]
+[networks.my_other]
+aliases = ["Second"]
+body.layers = ["relu"]
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COSTMODEL_HOME", str(tmp_path / "home"))
+    path = tmp_path / "mine.toml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_a_spec_file_is_used_by_its_path(mine: Path) -> None:
+    for model in (f"{mine}:my_net", f"{mine}:My-Net"):
+        assert done("count", model, "--at", "N=1", "--json").data["macs"] == 768
+    assert done("memory", f"{mine}:second", "--json").data["peak_bytes"] == 2 * 768
+    ran = run("count", mine)
+    assert (ran.code, ran.out) == (1, "")
+    assert "as in mine.toml:NAME; it has my_net, my_other" in ran.err
+
+
+def test_zoo_add_makes_a_spec_known_by_name(mine: Path, tmp_path: Path) -> None:
+    checked = done("zoo", "add", mine, "--check", "--json").data
+    assert checked["installed"] is None
+    assert [(row["network"], row["agree"], row["problems"]) for row in checked["networks"]] == [
+        ("my_net", 2, []), ("my_other", 0, []),
+    ]  # fmt: skip
+    assert run("count", "my_net").code == 1
+    added = done("zoo", "add", mine, "--json").data
+    assert added["installed"] == str(tmp_path / "home" / "zoo_specs" / "mine.toml")
+    assert done("count", "MyNet", "--at", "N=1", "--json").data["macs"] == 768
+    assert "my_net" in [row["network"] for row in done("zoo", "--json").data]
+    mine.write_text(SPEC.replace("conv = 4", "conv = 8").replace("params = 16, macs = 768", "params = 32, macs = 1536"))
+    assert "Copied to" in done("zoo", "add", mine).out
+    assert done("count", "my_net", "--at", "N=1", "--json").data["macs"] == 1536
+
+
+WRONG_SPECS: list[tuple[str, str, str]] = [
+    ("params = 16", "params = 17", "my_net: params: 16 counted, but '4 filters of"),
+    ('"relu"]\n[networks.my_net]', '"rely"]\n[networks.my_net]', "no block 'rely'; did you mean 'relu'"),
+    ('layers = ["relu"]', 'layers = [{ op = "Relu", alpha = 1 }]', "has no attribute 'alpha'"),
+    ('layers = ["relu"]', 'layers = [{ op = "Frobnicate" }]', "no cost rule"),
+    ('layers = ["relu"]', 'layers = [{ op = "LRN", size = 5, bias = "x" }]', "attribute 'bias' must be a number, not 'x'"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "told"), WRONG_SPECS)
+def test_zoo_add_tells_what_is_wrong_and_adds_nothing(mine: Path, right: str, wrong: str, told: str) -> None:
+    assert SPEC.count(right) == 1
+    mine.write_text(SPEC.replace(right, wrong))
+    ran = run("zoo", "add", mine, "--json")
+    assert ran.code == 1
+    assert any(told in f"{row['network']}: {problem}" for row in ran.data["networks"] for problem in row["problems"]), (
+        ran.out
+    )
+    assert ran.data["installed"] is None
+    assert run("zoo", "--search", "my_net").code == 1
+
+
+def test_zoo_add_refuses_names_that_are_taken(mine: Path) -> None:
+    mine.write_text(SPEC.replace("my_other", "ResNet_50"))
+    ran = run("zoo", "add", mine)
+    assert ran.code == 1
+    assert "'ResNet_50'" in ran.err and "'resnet50'" in ran.err and "resnet.toml" in ran.err
+
+
+def test_blocks_of_the_zoo_and_of_ones_own_may_be_used(mine: Path, tmp_path: Path) -> None:
+    mine.write_text(
+        'use = ["mobilenet_v2"]\n'
+        + SPEC.replace('[{ conv = 4 }, "relu"]', "[{ conv_bn = 4, kernel = 3 }]").replace(
+            "params = 16, macs = 768", "params = 116"
+        )
+    )
+    done("zoo", "add", mine)
+    (tmp_path / "parts.toml").write_text('blocks.pair = { layers = [{ conv = 4 }, "relu"] }')
+    mine.write_text('use = ["parts"]\n' + SPEC.replace('[{ conv = 4 }, "relu"]', '["pair"]'))
+    assert "'parts' is not in the zoo; add it first: costmodel zoo add" in run("zoo", "add", mine).err
+    assert "blocks for others" in done("zoo", "add", tmp_path / "parts.toml").out
+    done("zoo", "add", mine)
+    assert done("count", "my_net", "--at", "N=1", "--json").data["macs"] == 768
+
+
 def test_zoo_exports_what_onnx_accepts(tmp_path: Path) -> None:
     path = tmp_path / "squeezenet.onnx"
     done("zoo", "squeezenet1_1", "--export", path, "--weights", "zeros")
@@ -348,7 +480,10 @@ CANNOT = [
     (("count", "FOLDER"), "cannot be read"),
     (("count", "resnet50", "--at", "Q=1"), "no size 'Q'"),
     (("count", "resnet50:widht=1"), "did you mean 'width'"),
-    (("count", "resnet50:width=wide"), "must be a number"),
+    (("count", "resnet50:width=[1]"), "must be a number"),
+    (("count", "vit_b/17"), "no such file"),
+    (("count", "FOLDER/none.toml:x"), "none.toml: cannot be read"),
+    (("zoo", "--search", "frobnicate"), "no network of the zoo has 'frobnicate' in its names"),
     (("count", "TINY", "--sizes", "img=N,3,H,W"), "'img'"),
     (("count", "TINY", "--sizes", "image=N,3,H"), "4 dimensions"),
     (("count", "TINY", "--sizes", "image=N,3,H,W+"), "'W+'"),
@@ -378,6 +513,14 @@ MISUSE = [
     ("predict", "resnet50", "--on", PROFILE, "--level", "1.5"),
     ("predict", "resnet50", "--on", PROFILE, "--by", "op"),
     ("zoo", "--export", "x.onnx"),
+    ("zoo", "--draw", "dot"),
+    ("zoo", "resnet18", "--draw", "png"),
+    ("zoo", "resnet18", "--draw", "dot", "--depth", "0"),
+    ("zoo", "resnet18", "--draw", "dot", "--json"),
+    ("zoo", "resnet18", "--search", "res"),
+    ("zoo", "resnet18", "mine.toml"),
+    ("zoo", "resnet18", "--check"),
+    ("zoo", "add"),
     ("zoo", "resnet18", "--export", "no/such/folder/x.onnx"),
 ]
 
@@ -440,6 +583,7 @@ TABLES = [
     ("compare", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "--on", "raspberry-pi-4b/ncnn/fp32/t4"),
     ("zoo",),
     ("zoo", "mobilenet_v1"),
+    ("zoo", "--search", "mobile"),
     ("devices",),
     ("ops",),
     ("accuracy",),

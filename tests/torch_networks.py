@@ -19,6 +19,8 @@ BERT = {
     "attn_implementation": "eager",
 }  # fmt: skip
 
+GPT2 = {"n_embd": 128, "n_layer": 2, "n_head": 2, "use_cache": False, "attn_implementation": "eager"}
+
 
 @cache
 def declare_torchvision_operators() -> Any:
@@ -58,6 +60,13 @@ def _bert() -> torch.nn.Module:
     return module
 
 
+def _gpt2() -> torch.nn.Module:
+    transformers = imported("transformers")
+    config = transformers.GPT2Config(**GPT2)
+    module: torch.nn.Module = transformers.GPT2Model(config)
+    return module
+
+
 TORCHVISION = (
     "alexnet", "vgg11", "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "densenet121", "squeezenet1_1",
     "googlenet", "efficientnet_b0", "regnet_y_400mf", "convnext_tiny", "swin_t", "vit_b_16",
@@ -66,7 +75,11 @@ NETWORKS: Mapping[str, tuple[Callable[[], torch.nn.Module], tuple[int, ...]]] = 
     **{name: (_torchvision(name), IMAGE) for name in TORCHVISION},
     "vit_tiny_patch16_224": (_timm("vit_tiny_patch16_224"), IMAGE),
     "mixer_s32_224": (_timm("mixer_s32_224"), IMAGE),
+    "ghostnet_100": (_timm("ghostnet_100"), IMAGE),
+    "levit_128s": (_timm("levit_128s"), IMAGE),
+    "coatnet_pico_rw_224": (_timm("coatnet_pico_rw_224"), IMAGE),
     "bert": (_bert, (1, 32)),
+    "gpt2": (_gpt2, (1, 32)),
 }
 
 

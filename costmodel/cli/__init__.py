@@ -11,7 +11,8 @@ import typer
 
 from costmodel.cli.calibrating import accuracy, calibrate
 from costmodel.cli.counting import count, memory
-from costmodel.cli.listing import devices, ops, zoo
+from costmodel.cli.listing import devices, ops
+from costmodel.cli.networks import zoo
 from costmodel.cli.predicting import compare, predict
 from costmodel.errors import CostModelError
 from costmodel.version import __version__
@@ -45,7 +46,8 @@ def about(
 ) -> None:
     """What a neural network will cost, before it is trained or run.
 
-    MODEL is the path of an ONNX file or the name of a network of the zoo. Exit codes: 0 done, 1 cannot (the message says
+    MODEL is the path of an ONNX file, the name of a network of the zoo, or a network of a spec file of your own
+    (net.toml:name). Exit codes: 0 done, 1 cannot (the message says
     why and what helps), 2 misuse.
     """
 

@@ -25,12 +25,13 @@ class By(str, Enum):
     layer = "layer"
 
 
-MODEL = "An ONNX file, or a network of the zoo, as in resnet50 or mobilenet_v2:width=0.75."
+MODEL = (
+    "An ONNX file, a network of the zoo, as in resnet50 or mobilenet_v2:width=0.75, "
+    "or one of a spec file, as in net.toml:name."
+)
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)]
 Models = Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)]
-At = Annotated[
-    Words, typer.Option("--at", metavar="N=1,H=224", help="Numbers for open sizes, by name. Repeatable.")
-]
+At = Annotated[Words, typer.Option("--at", metavar="N=1,H=224", help="Numbers for open sizes, by name. Repeatable.")]
 Sizes = Annotated[
     Words,
     typer.Option(
@@ -47,6 +48,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 
 _NEXT_PAIR = re.compile(r",(?=[^,=]+=)")
+_SPEC = re.compile(r"\.toml(:|$)")
 _OUTSIDE_BRACKETS = re.compile(r",(?![^(]*\))")
 
 
@@ -141,31 +143,56 @@ def network_of(model: str, parameters: Sequence[str] | None = None, sizes: Seque
 
         return load(model, sizes=freed(sizes))
     if sizes:
-        raise typer.BadParameter(f"{model} is no file; the zoo leaves sizes open, use --at", param_hint="--sizes")
-    from costmodel.specs import zoo
+        raise typer.BadParameter(f"{model} is no ONNX file; the zoo leaves sizes open, use --at", param_hint="--sizes")
+    from costmodel.specs import described, zoo
 
     name, given = named(model, parameters)
     network = zoo(name, **given)
-    return network.with_name(shown_name(name, given)) if given else network
+    _, _, said = described(name)
+    return network.with_name(shown_name(network.name, {**said, **given}))
 
 
 def is_path(model: str) -> bool:
-    return "/" in model or "\\" in model or model.endswith(".onnx") or Path(model).is_file()
+    """Whether MODEL is the path of an ONNX file. Names of networks may have a slash too (ViT-B/16)."""
+    name, _ = named(model)
+    if _SPEC.search(name):
+        return False
+    if model.endswith(".onnx") or Path(model).is_file():
+        return True
+    return ("/" in name or "\\" in name) and not _is_known(name)
 
 
-def named(model: str, parameters: Sequence[str] | None) -> tuple[str, dict[str, Any]]:
-    """The name and the parameters of a network of the zoo.
+def _is_known(name: str) -> bool:
+    from costmodel.catalogue import find
+    from costmodel.errors import UnknownNetwork
+
+    try:
+        find(name)
+    except UnknownNetwork:
+        return False
+    return True
+
+
+def named(model: str, parameters: Sequence[str] | None = None) -> tuple[str, dict[str, Any]]:
+    """The name and the parameters of a network of the zoo, or of one of a spec file.
 
     >>> named("mobilenet_v2:width=0.75", ["classes=10"])
     ('mobilenet_v2', {'width': 0.75, 'classes': 10})
+    >>> named("folder/net.toml:mine:width=2")
+    ('folder/net.toml:mine', {'width': 2})
     """
-    name, _, inline = model.partition(":")
+    before, _, _ = model.partition("=")
+    name, colon, _ = before.rpartition(":")
+    if before == model or not colon:
+        name = model
+    inline = model[len(name) + 1 :]
     return name, values([*([inline] if inline else []), *(parameters or ())])
 
 
 def shown_name(name: str, parameters: Mapping[str, Any]) -> str:
     """A name that says how the network differs from the one of the zoo."""
-    return f"{name}:{','.join(f'{key}={json.dumps(value)}' for key, value in parameters.items())}" if parameters else name
+    shown = (f"{key}={json.dumps(value, default=float)}" for key, value in parameters.items())
+    return f"{name}:{','.join(shown)}" if parameters else name
 
 
 # -- output -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Counting as other tools count, so that figures that were published with them can be matched.
 
 A convention is a table from op to formula: what the tool, in the version named, prints for such a layer, in multiply-adds.
-``macs`` is then the tool's headline and ``flops`` twice that; parameters and bytes stay what they are.
+``macs`` is then the tool's headline and ``flops`` twice that; parameters and bytes stay what they are. The tools run the
+network or walk through all of its file, so what follows from stored weights alone counts too.
 """
 
 from __future__ import annotations
@@ -23,16 +24,12 @@ from costmodel.graph import Body, Layer, Network
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """How one tool counts: the version that was checked, and what the tool calls the number that is ``macs`` here.
-
-    ``counts_constants``: also what follows from stored weights alone, which is worked out before the network runs.
-    """
+    """How one tool counts: the version that was checked, and what the tool calls the number that is ``macs`` here."""
 
     name: str
     version: str
     headline: str
     formulas: Table
-    counts_constants: bool = False
 
 
 OWN = "costmodel"
@@ -40,7 +37,7 @@ CONVENTIONS: Mapping[str, Convention] = {
     convention.name: convention
     for convention in (
         Convention("fvcore", "0.1.5.post20221221", "flops", FVCORE),
-        Convention("onnx-tool", "1.0.1", "Forward_MACs", ONNX_TOOL, counts_constants=True),
+        Convention("onnx-tool", "1.0.1", "Forward_MACs", ONNX_TOOL),
         Convention("ptflops", "0.7.5", "MACs", PTFLOPS),
         Convention("ptflops-aten", "0.7.5, backend='aten'", "MACs", PTFLOPS_ATEN),
         Convention("thop", "0.1.1.post2209072238", "MACs", THOP),
@@ -77,10 +74,11 @@ class _Recount:
         found = []
         for layer in graph.layers:
             is_counted = _is_counted(graph, layer)
-            if is_counted or self.convention.counts_constants:
-                count = next(waiting) if is_counted else LayerCount(layer.name, layer.op, Quantities(), place=layer.place)
-                call = Call(layer, graph.tensors, producers, self.learnable)
-                found.append(count if layer.cost is None else self._layer(count, call))
+            count = next(waiting) if is_counted else LayerCount(layer.name, layer.op, Quantities(), place=layer.place)
+            if layer.cost is not None:
+                count = self._layer(count, Call(layer, graph.tensors, producers, self.learnable))
+            if is_counted or count.quantities.macs != 0:
+                found.append(count)
         return tuple(found)
 
     def _layer(self, count: LayerCount, call: Call) -> LayerCount:

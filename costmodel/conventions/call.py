@@ -46,7 +46,7 @@ AVERAGE_POOL = "AvgPool1d AvgPool2d AvgPool3d"
 ADAPTIVE_POOL = "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d"
 MAX_POOL = "MaxPool1d MaxPool2d MaxPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d"
 UPSAMPLE = "Upsample UpsamplingNearest2d UpsamplingBilinear2d"
-SPATIAL_AXES = ((-1, -2), (-2, -1), (2, 3), (3, 2))
+POOLED_AXES = (-1, -2)  # as torch writes a pool to one element; a mean has them in the order that the program gave
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,15 @@ class Call:
 
     @property
     def is_affine(self) -> bool:
-        """Whether a norm has weights of its own; exporters write ones and zeros where it has none."""
-        return self.has(1) and (self.learnable is None or self.layer.inputs[1] in self.learnable)
+        """Whether a norm has weights of its own; exporters store ones and zeros where it has none."""
+        if not self.has(1):
+            return False
+        return self.learnable is None or self.layer.inputs[1] in self.learnable or self.producer(1) is not None
+
+    @property
+    def takes_moments(self) -> bool:
+        """Whether a batch norm is by the moments of its own input, as those of weights are."""
+        return self.function == "_native_batch_norm_legit"
 
     @property
     def is_group_norm(self) -> bool:
@@ -184,10 +191,10 @@ class Call:
 
     @property
     def keeps_pooled_axes(self) -> bool:
-        """Whether a mean is over the two spatial axes and keeps them: what pooling to one element is exported as."""
+        """Whether a mean is what torch makes of pooling to one element: over the two spatial axes, and keeps them."""
         axes = self.input(1)
         over = axes.value if axes is not None else self.layer.attributes.get("axes")
-        return self.x.rank == 4 and over in SPATIAL_AXES and self.layer.attributes.get("keepdims", 1) == 1
+        return self.x.rank == 4 and over == POOLED_AXES and self.layer.attributes.get("keepdims", 1) == 1
 
     @property
     def is_adaptive_pool(self) -> bool:

@@ -15,10 +15,19 @@ def _adaptive_pool(call: Call) -> Extent:
     return call.x.size if call.is_adaptive_pool else 0
 
 
+def _batch_norm(call: Call) -> Extent:
+    return normalized(5, 4)(call) if call.takes_moments else normalized(2, 1)(call)
+
+
+def _convolution(call: Call) -> Extent:
+    """Nothing where padding is told by name: another operation of torch, which its exporter takes apart."""
+    return 0 if call.function == "convolution" else call.macs
+
+
 FVCORE: Table = {
     "AveragePool": _adaptive_pool,
-    "BatchNormalization": normalized(2, 1),
-    "Conv": macs,
+    "BatchNormalization": _batch_norm,
+    "Conv": _convolution,
     "ConvTranspose": macs,
     "Einsum": macs,
     "Gemm": macs,

@@ -70,6 +70,14 @@ def _bias(call: Call) -> Extent:
     return call.y.size if call.is_bias and (call.module == "Linear" or call.module in ATTENTION) else 0
 
 
+def _gemm(call: Call) -> Extent:
+    """``addmm`` that is called by name adds a bias of its own size, whatever it is spread over."""
+    if call.function == "addmm":
+        added = call.input(2)
+        return call.macs + (0 if added is None else added.size)
+    return by_module({"Linear MultiheadAttention": with_bias(macs)})(call)
+
+
 def _softmax_of_ptflops(call: Call) -> Extent:
     if call.module in ATTENTION:
         return _times(call) * call.y.size
@@ -90,7 +98,7 @@ PTFLOPS: Table = {
     "Elu": _twice("ELU"),
     "GRU": by_module({"GRU": recurrent(elementwise=7, gates=3, biases=2)}),
     "Gelu": _hooked(by_module({"GELU": each_input(2), HELD_GELU: nothing}, otherwise=each_input(1))),
-    "Gemm": _hooked(by_module({"Linear MultiheadAttention": with_bias(macs)})),
+    "Gemm": _hooked(_gemm),
     "GlobalAveragePool": _twice(ADAPTIVE_POOL),
     "GlobalMaxPool": _twice(MAX_POOL),
     "GroupNormalization": by_module({"GroupNorm": normalized(2, 1)}),

@@ -1,1 +1,1 @@
-"""Layers of the builder that are many ops: attention with all that language models add to it, and experts."""
+"""Layers of the builder that are many ops: attention as language models have it, attention in windows, experts."""

@@ -92,8 +92,8 @@ def _transposed(
     return tuple(whole - begin - end for whole, (begin, end) in zip(full, sides, strict=True))
 
 
-def _check_groups(channels: Extent, group: int, what: str) -> None:
-    if group < 1 or (isinstance(channels, int) and channels % group):
+def _check_groups(channels: Extent, group: Extent, what: str) -> None:
+    if isinstance(group, int) and (group < 1 or (isinstance(channels, int) and channels % group)):
         raise MalformedModel(f"{channels} {what} do not form {group} groups")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from costmodel.dims import Dim, Extent
+from costmodel.dims import Dim, Extent, Monomial
 from costmodel.errors import CostModelError, MalformedModel, ShapeMismatch, UnknownSize, nearest
 from costmodel.graph import Network, Tensor
 from costmodel.ops.assumptions import Assumptions
@@ -218,6 +218,8 @@ def _agreement(mismatch: ShapeMismatch, freed: frozenset[str]) -> _Agreement | N
 
 def _solve(difference: Extent, freed: frozenset[str]) -> tuple[str, Extent] | None:
     """A size that occurs once, alone and with a factor that divides the rest, and what it must be for 0 = difference."""
+    if isinstance(difference, Dim):
+        difference = _without_common_sizes(difference)
     if not isinstance(difference, Dim):
         return None
     for monomial, factor in difference.terms.items():
@@ -231,3 +233,16 @@ def _solve(difference: Extent, freed: frozenset[str]) -> tuple[str, Extent] | No
         if value * factor == rest and (not isinstance(value, int) or value >= 0):
             return name, value
     return None
+
+
+def _without_common_sizes(difference: Dim) -> Extent:
+    """The difference divided by the sizes that are a factor of all its terms; none of them is 0."""
+    reduced: Extent = difference
+    for name in sorted(difference.names):
+        while isinstance(reduced, Dim) and all(_has_factor(monomial, name) for monomial in reduced.terms):
+            reduced //= Dim.size(name)
+    return reduced
+
+
+def _has_factor(monomial: Monomial, name: str) -> bool:
+    return any(atom.kind == "size" and atom.args[0] == name for atom, _ in monomial)

@@ -30,7 +30,11 @@ MAX_POWER = 16
 
 @dataclass(frozen=True, slots=True)
 class Quotient:
-    """An open size over a whole number, on its way to becoming whole."""
+    """An open size over a whole number, on its way to becoming whole.
+
+    >>> evaluate("make_divisible(32 * width)", {"width": opened("w/100")}).at(w=75)
+    24
+    """
 
     num: Dim
     den: int
@@ -43,15 +47,42 @@ Number = Union[int, Dim, Fraction, Quotient]
 Value = Union[Number, str, bool, tuple[Any, ...]]
 
 
-def evaluate(text: str, names: Mapping[str, Any]) -> Any:
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What an expression may name. ``distinct`` collects pairs of open numbers that a comparison took to be different,
+    as they mostly are, though some sizes make them equal.
+    """
+
+    names: Mapping[str, Any]
+    distinct: list[tuple[Extent, Extent]] | None = None
+
+
+def evaluate(text: str, names: Mapping[str, Any], distinct: list[tuple[Extent, Extent]] | None = None) -> Any:
     """The value of an expression over these names.
 
+    Where ``distinct`` is given, it takes the pairs of open numbers that were compared and taken to be different.
     Raises ParseError for what is no expression, for an unknown name (with the nearest) and for operands that do not fit.
     """
     try:
-        return _value(_parsed(text), names)
+        return _value(_parsed(text), Scope(names, distinct))
     except RecursionError:
         raise ParseError(f"{text[:40]!r} ... is nested too deep") from None
+
+
+class _EverySize(dict[str, Any]):
+    """Every name as the open size of this name."""
+
+    def __missing__(self, name: str) -> Dim:
+        return Dim.size(name)
+
+
+def opened(text: str) -> Any:
+    """The value of an expression in which every name is an open size.
+
+    >>> opened("w"), str(opened("w/100"))
+    (Dim('w'), '(w)/100')
+    """
+    return evaluate(text, _EverySize())
 
 
 @lru_cache(maxsize=4096)
@@ -60,19 +91,21 @@ def _parsed(text: str) -> ast.expr:
         raise ParseError(f"an expression of {len(text)} characters is longer than the {MAX_LENGTH} allowed")
     try:
         return ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except SyntaxError as error:
+        raise ParseError(f"{text!r} is no expression: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
         raise ParseError(f"{text!r} is no expression: {error}") from None
 
 
-def _value(node: ast.expr, names: Mapping[str, Any]) -> Any:
+def _value(node: ast.expr, scope: Scope) -> Any:
     read = _READERS.get(type(node))
     if read is None:
         kind = type(node).__name__
         raise ParseError(f"{ast.unparse(node)!r}: {kind} has no place in an expression; see docs/add-a-network")
-    return read(node, names)
+    return read(node, scope)
 
 
-def _constant(node: ast.Constant, names: Mapping[str, Any]) -> Any:
+def _constant(node: ast.Constant, scope: Scope) -> Any:
     if isinstance(node.value, float):
         return Fraction(repr(node.value))
     if isinstance(node.value, (bool, int, str)):
@@ -80,26 +113,26 @@ def _constant(node: ast.Constant, names: Mapping[str, Any]) -> Any:
     raise ParseError(f"{node.value!r} is neither a number nor a text")
 
 
-def _name(node: ast.Name, names: Mapping[str, Any]) -> Any:
+def _name(node: ast.Name, scope: Scope) -> Any:
     try:
-        return names[node.id]
+        return scope.names[node.id]
     except KeyError:
-        raise ParseError(f"there is no {node.id!r} here; {nearest(node.id, names)}") from None
+        raise ParseError(f"there is no {node.id!r} here; {nearest(node.id, scope.names)}") from None
 
 
-def _list(node: ast.List | ast.Tuple, names: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(_value(element, names) for element in node.elts)
+def _list(node: ast.List | ast.Tuple, scope: Scope) -> tuple[Any, ...]:
+    return tuple(_value(element, scope) for element in node.elts)
 
 
-def _subscript(node: ast.Subscript, names: Mapping[str, Any]) -> Any:
-    whole, index = _value(node.value, names), _value(node.slice, names)
+def _subscript(node: ast.Subscript, scope: Scope) -> Any:
+    whole, index = _value(node.value, scope), _value(node.slice, scope)
     if not isinstance(whole, tuple) or not isinstance(index, int) or not -len(whole) <= index < len(whole):
         raise ParseError(f"{ast.unparse(node)!r}: there is no element {index!r} in {whole!r}")
     return whole[index]
 
 
-def _unary(node: ast.UnaryOp, names: Mapping[str, Any]) -> Any:
-    value = _value(node.operand, names)
+def _unary(node: ast.UnaryOp, scope: Scope) -> Any:
+    value = _value(node.operand, scope)
     if isinstance(node.op, ast.Not):
         return not _truth(value, node.operand)
     if isinstance(node.op, ast.USub):
@@ -107,30 +140,30 @@ def _unary(node: ast.UnaryOp, names: Mapping[str, Any]) -> Any:
     raise ParseError(f"{ast.unparse(node)!r}: a sign must be - or not")
 
 
-def _binary(node: ast.BinOp, names: Mapping[str, Any]) -> Any:
+def _binary(node: ast.BinOp, scope: Scope) -> Any:
     operate = _OPERATORS.get(type(node.op))
     if operate is None:
         raise ParseError(f"{ast.unparse(node)!r}: an operator must be one of + - * / // % **")
-    left, right = _value(node.left, names), _value(node.right, names)
+    left, right = _value(node.left, scope), _value(node.right, scope)
     try:
         return operate(left, right)
     except (TypeError, ZeroDivisionError) as error:
         raise ParseError(f"{ast.unparse(node)!r} with {left!r} and {right!r}: {error}") from None
 
 
-def _compare(node: ast.Compare, names: Mapping[str, Any]) -> bool:
-    left = _value(node.left, names)
+def _compare(node: ast.Compare, scope: Scope) -> bool:
+    left = _value(node.left, scope)
     for operation, operand in zip(node.ops, node.comparators, strict=True):
-        right = _value(operand, names)
-        if not _compared(type(operation), left, right, node):
+        right = _value(operand, scope)
+        if not _compared(type(operation), left, right, node, scope):
             return False
         left = right
     return True
 
 
-def _compared(operation: type[ast.cmpop], left: Any, right: Any, node: ast.expr) -> bool:
+def _compared(operation: type[ast.cmpop], left: Any, right: Any, node: ast.expr, scope: Scope) -> bool:
     if operation in (ast.Eq, ast.NotEq):
-        return bool((left == right) is (operation is ast.Eq))
+        return _is_equal(left, right, scope) is (operation is ast.Eq)
     if operation in (ast.In, ast.NotIn) and isinstance(right, tuple):
         return bool((left in right) is (operation is ast.In))
     order = _ORDERS.get(operation)
@@ -142,13 +175,23 @@ def _compared(operation: type[ast.cmpop], left: Any, right: Any, node: ast.expr)
     return bool(order(low, 0))
 
 
-def _junction(node: ast.BoolOp, names: Mapping[str, Any]) -> bool:
+def _is_equal(left: Any, right: Any, scope: Scope) -> bool:
+    """Equal for all sizes; open numbers that are equal for some sizes only are noted."""
+    is_equal = bool(left == right)
+    if not is_equal and scope.distinct is not None and all(isinstance(side, (int, Dim)) for side in (left, right)):
+        low, high = bounds(left - right)
+        if low <= 0 <= high:
+            scope.distinct.append((left, right))
+    return is_equal
+
+
+def _junction(node: ast.BoolOp, scope: Scope) -> bool:
     settles = isinstance(node.op, ast.Or)
-    return settles if any(_truth(_value(v, names), v) is settles for v in node.values) else not settles
+    return settles if any(_truth(_value(v, scope), v) is settles for v in node.values) else not settles
 
 
-def _choice(node: ast.IfExp, names: Mapping[str, Any]) -> Any:
-    return _value(node.body if _truth(_value(node.test, names), node.test) else node.orelse, names)
+def _choice(node: ast.IfExp, scope: Scope) -> Any:
+    return _value(node.body if _truth(_value(node.test, scope), node.test) else node.orelse, scope)
 
 
 def _truth(value: Any, node: ast.expr) -> bool:
@@ -157,19 +200,19 @@ def _truth(value: Any, node: ast.expr) -> bool:
     return value
 
 
-def _call(node: ast.Call, names: Mapping[str, Any]) -> Any:
+def _call(node: ast.Call, scope: Scope) -> Any:
     function = FUNCTIONS.get(node.func.id) if isinstance(node.func, ast.Name) else None
     if function is None or node.keywords:
         called = ast.unparse(node.func)
         raise ParseError(f"{called!r} is no function here; {nearest(called, FUNCTIONS)}")
-    arguments = [_value(argument, names) for argument in node.args]
+    arguments = [_value(argument, scope) for argument in node.args]
     try:
         return function(*arguments)
     except (TypeError, ZeroDivisionError, ValueError) as error:
         raise ParseError(f"{ast.unparse(node)!r}: {error}") from None
 
 
-_READERS: Mapping[type[ast.expr], Callable[[Any, Mapping[str, Any]], Any]] = {
+_READERS: Mapping[type[ast.expr], Callable[[Any, Scope], Any]] = {
     ast.Constant: _constant, ast.Name: _name, ast.List: _list, ast.Tuple: _list, ast.Subscript: _subscript,
     ast.UnaryOp: _unary, ast.BinOp: _binary, ast.Compare: _compare, ast.BoolOp: _junction, ast.IfExp: _choice,
     ast.Call: _call,

@@ -14,9 +14,20 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from costmodel.errors import InvalidSpec, nearest
+from costmodel.schema.lines import line_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -232,8 +243,12 @@ class Body(Record):
 
 
 class NetworkSpec(Record):
-    """One network of a family: what differs from the family, and what is known about it."""
+    """One network of a family: what differs from the family, and what is known about it.
 
+    ``aliases`` are other names under which the field knows it.
+    """
+
+    aliases: tuple[str, ...] = ()
     note: str = ""
     parameters: dict[str, Any] = {}
     inputs: dict[str, Input] | None = None
@@ -260,11 +275,13 @@ class Family(Record):
     body: Body = Body()
     networks: dict[str, NetworkSpec] = Field(default={})
 
-    @model_validator(mode="after")
-    def _choices_are_of_parameters(self) -> Family:
-        for name in self.choices.keys() - self.parameters.keys():
-            raise ValueError(f"choices.{name}: there is no parameter {name!r}; {nearest(name, self.parameters)}")
-        return self
+    @field_validator("choices")
+    @classmethod
+    def _are_of_parameters(cls, choices: dict[str, tuple[str, ...]], family: ValidationInfo) -> dict[str, tuple[str, ...]]:
+        parameters = family.data.get("parameters", choices)
+        for name in choices.keys() - parameters.keys():
+            raise ValueError(f"there is no parameter {name!r}; {nearest(name, parameters)}")
+        return choices
 
 
 _FIELDS = {"from": "source", "as": "names"}
@@ -288,13 +305,40 @@ def read_family(path: Path) -> Family:
     """One spec file, its frame checked. Raises InvalidSpec with the file, the place and the rule."""
     table = read_table(path)
     if "path" in table:
-        raise InvalidSpec(f"{path}: unknown key 'path'; {nearest('path', _keys(Family))}")
+        line = line_of(path.read_text("utf-8"), ("path",))
+        raise InvalidSpec(f"{path}:{line}: unknown key 'path'; {nearest('path', _keys(Family))}")
     try:
         return Family.model_validate({**table, "path": path})
     except ValidationError as error:
-        raise InvalidSpec(f"{path}: {_explained(error)}") from None
+        line = line_of(path.read_text("utf-8"), written_path(table, error.errors()[0]["loc"]))
+        raise InvalidSpec(f"{path}:{line}: {_explained(error)}") from None
     except RecursionError:
         raise InvalidSpec(f"{path}: layers are nested too deep") from None
+
+
+def written_path(table: Mapping[str, Any], place: Sequence[str | int]) -> tuple[str | int, ...]:
+    """The keys and entries of a file under which the part of a record stands, as far as there are any.
+
+    >>> written_path({"body": {"layers": [{"add": [["relu"]]}]}}, ("body", "layers", 0, "branches", 0, "steps", 0))
+    ('body', 'layers', 0, 'add', 0, 0)
+    """
+    value: Any = table
+    written: list[str | int] = []
+    for part in place:
+        key: str | int | None = part
+        if isinstance(value, Mapping) and part not in value:
+            renamed = {"branches": next(iter(value), ""), "steps": "layers", "source": "from", "names": "as"}
+            key = None if isinstance(part, int) else renamed.get(part)  # one table may stand for a list of one
+        elif isinstance(value, (list, tuple)) and part == "steps":
+            key = None  # a branch is a list itself
+        if key is None:
+            continue
+        try:
+            value = value[key]
+        except (LookupError, TypeError):
+            break
+        written.append(key)
+    return tuple(written)
 
 
 def _explained(error: ValidationError) -> str:

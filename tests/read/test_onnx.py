@@ -82,6 +82,22 @@ def test_a_size_of_the_file_that_cannot_be_free_is_settled_with_a_warning() -> N
     assert any("size N is 1" in warning and "flatten" in warning for warning in net.warnings)
 
 
+def test_a_size_is_settled_beside_sizes_that_stay_open() -> None:
+    """An exporter stored the batch of its example, 2, beside a length that it left open: 12 * N * S are 24 * S elements."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", "S", 12])
+    nodes = [
+        helper.make_node("Shape", ["x"], ["length"], start=1, end=2),
+        helper.make_node("Concat", ["two", "length", "twelve"], ["shape"], axis=0),
+        helper.make_node("Reshape", ["x", "shape"], ["y"], name="heads"),
+    ]
+    stored = [numpy_helper.from_array(np.array([number]), name) for name, number in (("two", 2), ("twelve", 12))]
+    y = onnx.ValueInfoProto(name="y")
+    net = load(helper.make_model(helper.make_graph(nodes, "g", [x], [y], stored)))
+    assert list(net.sizes) == ["S"]
+    assert net.outputs["y"].shape == (2, Dim.size("S"), 12)
+    assert any("size N is 2" in warning and "heads" in warning for warning in net.warnings)
+
+
 def test_nodes_out_of_order_are_sorted() -> None:
     proto = classifier(1)
     nodes = list(proto.graph.node)[::-1]

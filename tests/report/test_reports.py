@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 
 from costmodel.accuracy import Accuracy, Metrics
 from costmodel.build import Builder
+from costmodel.checking import Checked
 from costmodel.counts import count
 from costmodel.liveness import memory
 from costmodel.prediction import Estimate
 from costmodel.report.calibrating import accuracy_report, calibration_report
 from costmodel.report.counting import MOST_PROBLEMS, counts_report, memory_report
-from costmodel.report.listing import Checked, as_printed, devices_report, published_report
+from costmodel.report.listing import devices_report
+from costmodel.report.networks import as_printed, network_report
 from costmodel.report.output import Grid, Report
 from costmodel.report.predicting import interval
 from costmodel.schema.spec import Figure
+from costmodel.specs import described, zoo
 from costmodel.units import parse_quantity
 
 
@@ -82,8 +85,10 @@ def test_memory_names_what_is_alive_at_the_peak() -> None:
     [("4.09 G", 4_089_184_256, "none"), ("4.12 G", 4_089_184_256, "-0.75%"), (100, 101, "+1.00%"), (100, 100, "none")],
 )
 def test_a_published_figure_agrees_or_tells_by_how_much(printed: str | int, counted: int, verdict: str) -> None:
-    report = published_report("net", [Checked("a paper", "macs", Figure.read(printed), counted, {}, {"N": 1})])
-    (row,) = cells(report)
+    family, name, _ = described("resnet18")
+    checked = Checked("a paper", "macs", Figure.read(printed), counted, {}, {"N": 1})
+    report = network_report(zoo(name), [checked], family=family, spec=family.networks[name], parameters={})
+    row = cells(report)[-1]
     assert row[-1] == verdict
     assert report.data["published"][0]["agrees"] is (verdict == "none")
     assert "[1] a paper" in texts(report)

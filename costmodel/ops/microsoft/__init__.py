@@ -1,9 +1,11 @@
-"""Rules of ONNX Runtime's own domain, com.microsoft."""
+"""Rules of ONNX Runtime's own domains, com.microsoft and com.microsoft.nchwc."""
 
 from costmodel.ops.microsoft import (  # noqa: F401
     activations,
     attention,
+    blocked,
     branches,
+    compiled,
     convolution,
     experts,
     generation,
@@ -12,8 +14,10 @@ from costmodel.ops.microsoft import (  # noqa: F401
     positions,
     products,
     quantized,
+    recurrence,
     recurrent,
     selection,
+    sparse,
     spectral,
     text,
 )

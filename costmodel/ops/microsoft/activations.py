@@ -54,6 +54,24 @@ def quantized_ordered_gelu(x, scale_x, scale_y, *, order_X=None, order_Y=None): 
     return Cost((y,), other_flops=y.size * (2 + activation_flops("Gelu")), not_learnable=(1, 2))
 
 
+@microsoft("SwiGLU")
+def swiglu(
+    gate, up=None, *, activation_alpha=1.0, activation_beta=0.0, limit=0.0, round_activation=0
+):
+    """7 per element of the result: multiply, sigmoid (4), two products; 3 for a limit, 1 for a beta.
+
+    Without ``up`` the gate holds both halves.
+    """
+    *rows, width = gate.dims
+    y = gate.to(gate.dims if up is not None else (*rows, width // 2))
+    return Cost((y,), other_flops=y.size * swiglu_flops(limit, activation_beta))
+
+
+def swiglu_flops(limit: float, beta: float) -> int:
+    """Operations per element of the result."""
+    return 3 + activation_flops("Sigmoid") + (3 if limit > 0 else 0) + (beta != 0)
+
+
 def _with_bias(x: Tensor, bias: Tensor | None, activation: str) -> Cost:
     if bias is not None:
         towards_first(x, bias)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from costmodel.dims import Extent
+from costmodel.dims import Extent, product
 from costmodel.graph import Cost, Shape, Tensor
 from costmodel.ops.activations import activation_flops
 from costmodel.ops.microsoft.domain import microsoft
@@ -47,3 +47,27 @@ def engram_gate(key, query, value, key_norm_scale, query_norm_scale, conv_norm_s
     normed = 0 if conv_norm_scale is None else y.size * (RMS + 1)
     gates = key.size // width * (5 + activation_flops("Sigmoid"))
     return Cost((y, y), macs=key.size, other_flops=key.size * (2 * (RMS + 1) + 1) + gates + normed)
+
+
+@microsoft("HyperConnectionLowRankMix")
+def hyper_connection_low_rank_mix(
+    streams, norm_scale, down_weight, up_weight, inject_weight, prev_block_output=None, prev_post_gate=None, *,
+    epsilon=1e-5, gate_div=1.0, gate_mul=1.0, num_branches, reduction_scale=1.0, silu_alpha=1.0,
+):  # fmt: skip
+    """One multiply-add per token and weight of the three projections, and per element to mix the branches.
+
+    Per element a normalisation (3) with a scale and a sigmoid (4), 2 more to mix in the last block; 6 per number between
+    down and up, 6 per gate, one product per result.
+    """
+    *rows, features = streams.dims
+    same(norm_scale.size, features, "the scales and the features of a row")
+    count, width, tokens = num_branches, norm_scale.size // num_branches, product(rows)
+    _, rank = down_weight.dims
+    per_element = RMS + 1 + activation_flops("Sigmoid") + (0 if prev_block_output is None else 2)
+    weights = down_weight.size + up_weight.size + inject_weight.size
+    return Cost(
+        (streams.to((*rows, width)), streams.to((*rows, count)), streams.to(streams.dims)),
+        macs=tokens * weights + streams.size,
+        other_flops=streams.size * per_element
+        + tokens * (rank * activation_flops("QuickGelu") + count * (2 + activation_flops("Sigmoid")) + width),
+    )

@@ -134,3 +134,29 @@ def causal_conv_with_state(
         other_flops=x.size * per_element,
         not_learnable=(3,),
     )
+
+
+DYNAMIC_TAPS = 2 + 1  # per output element: two sums of a weight and its delta, a product with the mask
+
+
+@microsoft("VarlenCausalConvWithState")
+def packed_causal_conv_with_state(
+    x, weight, cumulative_sequence_length, bias=None, initial_state=None, capture_count=None, kernel_delta=None,
+    previous_mask=None, *, activation="none", delta_offset=0, dilation=1, group_size=1, state_update_capacity=0,
+):  # fmt: skip
+    """As CausalConvWithState, for packed sequences; three more per output element for weights that vary."""
+    tokens, features = x.dims
+    channels, _, taps = weight.dims
+    same(features, channels, "channels of the weight and of the input")
+    batch = cumulative_sequence_length.size - 1
+    per_element = (bias is not None) + activation_flops(activation) + (0 if kernel_delta is None else DYNAMIC_TAPS)
+    return Cost(
+        (
+            x.to((tokens, features)),
+            x.to((batch, channels, (taps - 1) * dilation)),
+            x.to((batch, state_update_capacity, channels)),
+        ),
+        macs=x.size * taps,
+        other_flops=x.size * per_element,
+        not_learnable=(2, 4, 5),
+    )

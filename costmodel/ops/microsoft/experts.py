@@ -8,11 +8,13 @@ from costmodel.dims import Extent, minimum, product, total
 from costmodel.graph import Cost, Tensor
 from costmodel.ops.activations import activation_flops
 from costmodel.ops.attention import SOFTMAX_FLOPS
+from costmodel.ops.matmul import matmul
+from costmodel.ops.microsoft.activations import swiglu_flops
 from costmodel.ops.microsoft.domain import microsoft
 from costmodel.ops.shapes import same
 from costmodel.ops.value_layout import size_of
 
-SWIGLU_FLOPS = 7  # multiply, sigmoid (4), multiply, multiply by the linear half; a limit is left out
+SWIGLU_FLOPS = swiglu_flops(0, 0)  # a limit is left out
 BYTE = 8
 
 
@@ -95,3 +97,58 @@ def quantized_mixture_of_experts(
         fc3_zero_points, router_weights, fc1_global_scale, fc2_global_scale, fc1_act_scale, fc2_act_scale,
         fc1_act_block_scale, fc2_act_block_scale, k=k, kind=activation_type,
     )  # fmt: skip
+
+
+@microsoft("MoEPacked")
+def packed_mixture_of_experts(
+    x, router_probs, gate_experts_weights, up_experts_weights=None, down_experts_weights=None, router_weights=None, *,
+    activation_type="swiglu", down_type, gate_type, k=1, normalize_routing_weights=1, routed_scaling_factor=1.0,
+    routing_epsilon=0.0, up_type=-1,
+):  # fmt: skip
+    """As MoE; unpacking the weights is left out, and so is the softmax where the router's weights are given."""
+    *rows, hidden = x.dims
+    tokens, experts = router_probs.dims
+    same(product(rows), tokens, "the tokens and the rows of router_probs")
+    _, inner, _ = gate_experts_weights.dims
+    is_gated = up_experts_weights is not None
+    touched = minimum(experts, tokens * k)
+    blobs = size_of(gate_experts_weights, up_experts_weights, down_experts_weights)
+    routed = experts * SOFTMAX_FLOPS if router_weights is None else 2 * k
+    per_inner = SWIGLU_FLOPS if is_gated else 2  # without a gate: compare, square
+    return Cost(
+        (x.to(x.dims),),
+        macs=tokens * k * inner * hidden * (3 if is_gated else 2),
+        other_flops=tokens * (routed + k * (inner * per_inner + 2 * hidden)),
+        reads=(x.size, router_probs.size, *(size // experts * touched for size in blobs), *size_of(router_weights)),
+        not_learnable=(1, 5),
+    )
+
+
+@microsoft("MoEGroupRouter")
+def group_router(
+    logits, expert_bias, projection_weight=None, *, group_topk=2, n_group=1, router_sentinel=-10000.0, top_k, topk_group=1
+):
+    """One multiply-add per weight of the projection and token, where there is one; 8 per expert and token.
+
+    A sigmoid (4), the bias, a comparison each to rank groups and experts, a logarithm.
+    """
+    *rows, width = logits.dims
+    tokens = product(rows)
+    experts = expert_bias.size
+    projected = 0 if projection_weight is None else tokens * experts * width
+    dense = logits.to((tokens, experts))
+    full = logits.to((tokens, experts), dtype="float32")
+    return Cost((dense, full, full), macs=projected, other_flops=tokens * experts * 8)
+
+
+@microsoft("RouterGateUpProj")
+def router_gate_up_projection(
+    x, w, *, activation="swiglu", activation_alpha=1.0, activation_beta=0.0, limit=0.0, router_size
+):
+    """As MatMul, for the router and the shared expert at once; as SwiGLU per number of the expert."""
+    plain = matmul(x, w)
+    y, = plain.outputs
+    *rows, columns = y.dims
+    activated = x.to((*rows, (columns - router_size) // 2))
+    flops = activated.size * swiglu_flops(limit, activation_beta)
+    return Cost((x.to((*rows, router_size)), activated), macs=plain.macs, other_flops=flops)

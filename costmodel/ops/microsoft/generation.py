@@ -1,8 +1,9 @@
-"""Loops of text generation: a boundary of what can be counted from a file."""
+"""Text generation: its bookkeeping, and its loops, which are a boundary of what can be counted from a file."""
 
 from __future__ import annotations
 
 from costmodel.errors import UnsupportedOp
+from costmodel.graph import Cost
 from costmodel.ops.microsoft.domain import microsoft
 
 REASON = (
@@ -21,3 +22,14 @@ def generate(
 ):  # fmt: skip
     """Not counted: the decoder runs until the data say stop."""
     raise UnsupportedOp(REASON)
+
+
+@microsoft("SpeculativePrefixCommit")
+def speculative_prefix_commit(next_tokens, input_ids, status, ctl, ctx_commit, prefixes, ptrs, *, head_rows=8):
+    """1 per prediction: compare with the draft."""
+    batch = next_tokens.dims[0] if next_tokens.rank == 2 else 1
+    return Cost(
+        (status.to((batch,)), ctl.to(ctl.dims), ctx_commit.to(ctx_commit.dims)),
+        other_flops=next_tokens.size,
+        not_learnable=tuple(range(7)),
+    )

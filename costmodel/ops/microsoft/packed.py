@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from costmodel.dims import Extent
-from costmodel.graph import Cost, Tensor
+from costmodel.graph import Cost, Tensor, dtype_numbered
 from costmodel.ops.activations import activation_flops
 from costmodel.ops.microsoft.domain import microsoft
 from costmodel.ops.microsoft.normalization import simplified_layer_normalization, skip_simplified_layer_normalization
 from costmodel.ops.quantized import DEQUANTIZE, QUANTIZE
 from costmodel.ops.shapes import same
 
+SQUARED_RELU = 2  # compare, multiply
 SCALE = 1  # symmetric weights have no zero point to subtract
 
 
@@ -48,6 +49,47 @@ def matmul_fp4(a, b, weight_scale, weight_scale_2, input_scale=None, bias=None, 
     columns, pairs = b.dims
     plain = _product(a, 2 * pairs, columns, bias)
     return Cost(plain.outputs, macs=plain.macs, other_flops=plain.other_flops, not_learnable=(2, 3, 4))
+
+
+@microsoft("MatMulNBitsQLoRA")
+def matmul_n_bits_adapted(
+    x, w, scales, lora_a, lora_a_scales, lora_b, lora_b_scales,
+    *, K, N, accuracy_level=0, bits=4, block_size=32, lora_bits=8, lora_block_size=32,  # noqa: N803 - their names
+):  # fmt: skip
+    """As MatMulNBits, with two narrow products beside it and an addition per output element; none where the adapter is
+    empty.
+    """
+    plain = _product(x, K, N, None)
+    y, = plain.outputs
+    rank = 0 if lora_b.size == 0 else lora_a_scales.dims[0]
+    rows = y.size // N
+    return Cost(
+        (y,),
+        macs=plain.macs + rows * rank * (K + N),
+        other_flops=plain.other_flops + DEQUANTIZE * rank * (K + N) + (0 if rank == 0 else y.size),
+        not_learnable=(2, 4, 6),
+    )
+
+
+@microsoft("MatMulPacked")
+def matmul_packed(
+    a, b, global_scale=None, *, K, N, activation_type="none", packed_type  # noqa: N803 - ONNX Runtime's names
+):
+    """As MatMulNBits; per output element one product for a scale of all, and the operations of the activation."""
+    plain = _product(a, K, N, None)
+    y, = plain.outputs
+    activated = SQUARED_RELU if activation_type in ("relu2", "relu_squared") else activation_flops(activation_type)
+    per_output = activated + (global_scale is not None)
+    return Cost((y,), macs=plain.macs, other_flops=plain.other_flops + y.size * per_output, not_learnable=(2,))
+
+
+@microsoft("GatherPacked")
+def gather_packed(data, indices, *, K, output_dtype=16, packed_type):  # noqa: N803 - ONNX Runtime's name
+    """2 per element that is picked: subtract the zero point, multiply by the scale. Rows are looked up."""
+    _, row_bytes = data.dims
+    y = data.to((*indices.dims, K), dtype=dtype_numbered(output_dtype))
+    reads = (indices.size * row_bytes, indices.size)
+    return Cost((y,), other_flops=DEQUANTIZE * y.size, reads=reads, not_learnable=(1,))
 
 
 def _normalized(a: Tensor, skip: Tensor | None, scale: Tensor | None) -> tuple[Tensor, Extent]:

@@ -6,8 +6,9 @@ from costmodel.graph import Cost, Tensor
 from costmodel.ops.activations import activation_flops
 from costmodel.ops.attention import ROTARY_FLOPS, rotated_size, split_heads
 from costmodel.ops.microsoft.domain import microsoft
+from costmodel.ops.microsoft.normalization import RMS
 from costmodel.ops.shapes import broadcast
-from costmodel.ops.value_layout import Unknowns, extent_of
+from costmodel.ops.value_layout import Unknowns, extent_of, size_of
 
 
 @microsoft("RotaryEmbedding")
@@ -45,6 +46,25 @@ def _rotated(x: Tensor, position_ids: Tensor, cos: Tensor, sin: Tensor, heads: i
         other_flops=rotated * ROTARY_FLOPS,
         reads=(x.size, position_ids.size, rows, rows),
         not_learnable=(1, 2, 3),
+    )
+
+
+@microsoft("RMSNormRotary")
+def normalized_rotary_embedding(
+    x, scale, position_ids, cosine, sine, prefill_numerics=None, *, epsilon=1e-6, flatten_batch=0, input_start=0,
+    input_width=0, output_fp16=0, rotary_embedding_dim, use_fp32_arithmetic=1,
+):  # fmt: skip
+    """4 per element: square, add, divide by the root of the mean, scale; two products and a sum per rotated element."""
+    batch, length, heads, stride = x.dims
+    width = input_width or stride
+    rows = (1, batch * length) if flatten_batch else (batch, length)
+    y = x.to((*rows, heads * width), dtype="float16" if output_fp16 else "bfloat16")
+    tables = batch * length * (rotary_embedding_dim // 2)
+    return Cost(
+        (y, x.to((batch, length, heads, width), dtype="float32")),
+        other_flops=y.size * (RMS + 1) + batch * length * heads * rotary_embedding_dim * ROTARY_FLOPS,
+        reads=(y.size, scale.size, position_ids.size, tables, tables, *size_of(prefill_numerics)),
+        not_learnable=(2, 3, 4, 5),
     )
 
 

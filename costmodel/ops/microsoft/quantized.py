@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from costmodel.errors import MalformedModel
-from costmodel.graph import Cost, Shape, Tensor
+from costmodel.dims import product
+from costmodel.errors import MalformedModel, UnsupportedOp
+from costmodel.graph import Cost, Shape, Tensor, dtype_numbered
 from costmodel.ops.elementwise import UNARY, count
 from costmodel.ops.layout import concatenated
 from costmodel.ops.matmul import gemm, matrix_product
@@ -28,7 +29,8 @@ from costmodel.ops.quantized import (
     shifted,
 )
 from costmodel.ops.reduction import reduced_shape
-from costmodel.ops.shapes import broadcast, normal_axes, normal_axis
+from costmodel.ops.shapes import broadcast, normal_axes, normal_axis, with_value
+from costmodel.ops.value_layout import Unknowns, extents
 
 # -- to whole numbers and back ------------------------------------------------------------------------------------
 
@@ -43,6 +45,30 @@ def quantize(x, y_scale, y_zero_point=None, *, axis=1):
 def dequantize(x, x_scale, x_zero_point=None, *, axis=1):
     """2 per element: subtract the zero point, multiply."""
     return dequantize_linear(x, x_scale, x_zero_point, axis=axis)
+
+
+@microsoft("QuantizeBFP")
+def quantize_block_floats(x, *, bfp_type, block_dim=-1, name):
+    """3 per element: compare for the exponent of its block, shift, round. How many bytes come out is a size of its own.
+
+    The file names the format by a number alone.
+    """
+    unknown = Unknowns(name)
+    data = x.to((unknown.extent("bytes"),), dtype="uint8")
+    shape = with_value(x.to((x.rank,), dtype="int64"), x.dims)
+    strides = with_value(x.to((x.rank,), dtype="int64"), [product(x.dims[axis + 1 :]) for axis in range(x.rank)])
+    return Cost((data, shape, strides), other_flops=3 * x.size, bounds=unknown.bounds)
+
+
+@microsoft("DequantizeBFP")
+def dequantize_block_floats(x, shape, strides, *, bfp_type, block_dim=-1, dtype=1, name):
+    """1 per element: shift by the exponent of its block."""
+    unknown = Unknowns(name)
+    rank = shape.dims[0]
+    if not isinstance(rank, int):
+        raise UnsupportedOp("shape has an open length, so the rank of the result is unknown")
+    y = x.to(unknown.filled(extents(shape) or (None,) * rank), dtype=dtype_numbered(dtype))
+    return Cost((y,), other_flops=y.size, not_learnable=(1, 2), bounds=unknown.bounds)
 
 
 # -- elementwise --------------------------------------------------------------------------------------------------

@@ -49,3 +49,27 @@ def ngram_hash_mapping(
         other_flops=mixed + y.size * (1 + (head_offsets is not None)),
         not_learnable=tuple(range(7)),
     )
+
+
+@microsoft("VarlenNGramHashMapping")
+def packed_ngram_hash_mapping(
+    input_ids, multipliers, vocab_sizes, cumulative_sequence_length, past_ids=None, head_offsets=None, eos_token_id=None,
+    segment_ids=None, past_segment_ids=None, capture_count=None, *, max_ngram_size, n_head_per_ngram, pad_id,
+    reset_on_eos=0, state_update_capacity=0,
+):  # fmt: skip
+    """As NGramHashMapping, for packed sequences."""
+    tokens, = input_ids.dims
+    orders = max_ngram_size - 1
+    batch = cumulative_sequence_length.size - 1
+    y = input_ids.to((tokens, orders * n_head_per_ngram))
+    mixed = tokens * HASH_FLOPS * sum(range(2, max_ngram_size + 1))
+    return Cost(
+        (
+            y,
+            input_ids.to((batch, orders)),
+            input_ids.to((batch, orders), dtype="int32"),
+            input_ids.to((batch, state_update_capacity, orders)),
+        ),
+        other_flops=mixed + y.size * (1 + (head_offsets is not None)),
+        not_learnable=tuple(range(10)),
+    )
