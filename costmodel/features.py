@@ -132,11 +132,12 @@ OTHERS = "pool norm copy elementwise"
 ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
 
 # Relative costs: Winograd's F(4x4, 3x3) needs 2.25 to 4 times fewer products (Lavin & Gray 2016), but transforms what it
-# reads and writes, which is arithmetic on every byte; a depthwise filter reuses each input 9 times instead of hundreds; cores of phones and boards move 1 byte
-# in about the time of 1 to 4 multiply-adds, graphics processors in that of 5 to 50; starting a kernel takes microseconds.
-# Few channels leave lanes idle: time per multiply-add grows as 1 + a / depth + b / filters, so macs / depth and
-# macs / filters are linear terms of it (the second is also the volume that im2col lays out). A product with one row reads
-# each weight for one multiply-add, so it costs what its weights take to stream; further rows find them loaded.
+# reads and writes, which is arithmetic on every byte; a depthwise filter reuses each input 9 times instead of hundreds;
+# cores of phones and boards move 1 byte in about the time of 1 to 4 multiply-adds, graphics processors in that of 5 to 50;
+# starting a kernel takes microseconds. Few channels leave lanes idle: time per multiply-add grows as 1 + a / depth +
+# b / filters, so macs / depth and macs / filters are linear terms of it (the second is also the volume that im2col lays
+# out). A product with one row reads each weight for one multiply-add, so it costs what its weights take to stream; further
+# rows find them loaded.
 FEATURES: tuple[Feature, ...] = (
     _feature("pointwise_macs", "MAC", "compute", (1.0, 1.0), "pointwise", _macs),
     _feature("conv3x3_macs", "MAC", "compute", (0.4, 0.6), "conv3x3", _macs),

@@ -240,7 +240,7 @@ def test_protocols_run_on_a_part_of_the_shipped_data(name: str, monkeypatch: pyt
 
 
 def test_a_device_with_few_networks_takes_over_what_the_others_share() -> None:
-    """Devices that differ by their speed and a little more: with three networks the pool knows the rest, alone nobody does."""
+    """Devices that differ by their speed and a little more: with three networks the pool knows the rest."""
     tables = gather(
         row
         for i in range(6)

@@ -48,7 +48,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         precision=precision,
         variant=variant,
         device_kind="cpu",
-        seconds_per_unit=dict.fromkeys(NAMES, 0.0) | dict.fromkeys(("product_kernels", "other_kernels"), MS_PER_KERNEL / 1000),
+        seconds_per_unit={name: MS_PER_KERNEL / 1000 if name.endswith("_kernels") else 0.0 for name in NAMES},
         domain=dict.fromkeys(NAMES, Range(low=0, high=1e15)),
         held_out=HeldOut(mape=0.1, median_ape=0.1, within_10=0.5, residuals=RESIDUALS, margins=sorted(map(abs, RESIDUALS))),
         provenance=Provenance(

@@ -63,7 +63,9 @@ def test_slow_outliers_move_the_fit_less_than_least_squares() -> None:
 # -- devices together -------------------------------------------------------------------------------------------
 
 
-def fleet(seed: int, devices: int = 4, rows: int = 12, columns: int = 4, own: float = 0.1, noise: float = 0.0) -> tuple[Array, ...]:
+def fleet(
+    seed: int, devices: int = 4, rows: int = 12, columns: int = 4, own: float = 0.1, noise: float = 0.0
+) -> tuple[Array, ...]:
     """Work, times and devices; every device has the common costs at its own speed, but for departures of its own."""
     rng = np.random.default_rng(seed)
     work = rng.lognormal(0, 1, (rows, columns)) * 10.0 ** np.arange(columns)
