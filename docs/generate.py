@@ -1,6 +1,6 @@
 """Write what follows from the code (``python docs/generate.py``): docs/cli.md from the verbs, docs/ops.md from the rules.
 
-With ``--accuracy`` also the README's table of accuracy, from the protocols.
+With ``--accuracy`` also the tables of accuracy in the README and in docs/accuracy.md, of all protocols or of those named.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from typer.models import ArgumentInfo
 
-from costmodel.accuracy import PROTOCOLS, Metrics
+from costmodel.accuracy import PROTOCOLS, Metrics, run_protocol
 from costmodel.cli import VERBS, about
 from costmodel.ops.registry import OWN, Rule, rules
 from costmodel.report.calibrating import percent
@@ -117,18 +118,33 @@ def _op_row(versions: Sequence[Rule]) -> str:
 
 # -- accuracy ---------------------------------------------------------------------------------------------------
 
-ACCURACY = re.compile(r"(?<=<!-- accuracy -->\n).*?(?=<!-- end -->)", re.DOTALL)
+ACCURACY = re.compile(r"(<!-- accuracy: ([a-z0-9 -]+) -->\n).*?(?=<!-- end -->)", re.DOTALL)
 HEADER = "| | n | median error | mean error | within 10% | coverage | width |\n|---|--:|--:|--:|--:|--:|--:|\n"
 
 
-def accuracy_table() -> str:
-    """Every protocol's result beside its baselines, as ``costmodel accuracy`` computes them; takes a minute or two."""
+def write_accuracy(path: Path, wanted: Sequence[str]) -> None:
+    """Write the figures between ``<!-- accuracy: NAMES -->`` and ``<!-- end -->`` anew, of the protocols that are wanted."""
+
+    def block(found: re.Match[str]) -> str:
+        names = found[2].split()
+        return found[1] + accuracy_table(names) if not wanted or set(names) & set(wanted) else found[0]
+
+    path.write_text(ACCURACY.sub(block, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def accuracy_table(names: Sequence[str]) -> str:
+    """Each protocol's result beside its baselines, as ``costmodel accuracy`` computes them; takes minutes for each."""
     rows = []
-    for name, (what, run) in PROTOCOLS.items():
-        found = run()
-        rows.append(f"| *{what}* (`{name}`) | | | | | | |\n")
+    for name in names:
+        found = _run(name)
+        rows.append(f"| *{PROTOCOLS[name].what}* (`{name}`) | | | | | | |\n")
         rows += [_row(method, metrics) for method, metrics in (("**costmodel**", found.metrics), *found.baselines.items())]
+        if len(found.groups) > 1:
+            rows += [_row(f"of {group}", metrics) for group, metrics in found.groups.items()]
     return HEADER + "".join(rows)
+
+
+_run = lru_cache(run_protocol)
 
 
 def _row(method: str, found: Metrics) -> str:
@@ -140,9 +156,8 @@ def main(words: Sequence[str]) -> None:
     (FOLDER / "cli.md").write_text(cli_page(), encoding="utf-8")
     (FOLDER / "ops.md").write_text(ops_page(), encoding="utf-8")
     if "--accuracy" in words:
-        readme = FOLDER.parent / "README.md"
-        table = accuracy_table()
-        readme.write_text(ACCURACY.sub(lambda _: table, readme.read_text(encoding="utf-8")), encoding="utf-8")
+        for page in (FOLDER.parent / "README.md", FOLDER / "accuracy.md"):
+            write_accuracy(page, [word for word in words if not word.startswith("-")])
 
 
 if __name__ == "__main__":
