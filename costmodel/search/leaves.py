@@ -1,4 +1,4 @@
-"""One layer in each context that it is met in: the kernel that it joins or begins, the memory that it takes over or needs."""
+"""One layer in each context that it is met in: the kernel that it joins or begins, the memory that it takes over."""
 
 from __future__ import annotations
 
