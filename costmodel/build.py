@@ -14,7 +14,7 @@ layer, so what a builder makes is what a reader would make of the exported file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import lru_cache
@@ -22,7 +22,10 @@ from typing import Any, Union
 
 from costmodel.dims import Dim, Extent
 from costmodel.errors import InvalidSpec, UnsupportedOp, nearest
-from costmodel.graph import Attribute, Network, Node, Shape, Tensor
+from costmodel.graph import NUMBERED_DTYPES, Attribute, Network, Node, Shape, Tensor
+from costmodel.layers.attention import PROJECTIONS, Attention
+from costmodel.layers.experts import Experts
+from costmodel.layers.positions import HIDDEN
 from costmodel.ops.engine import Derived, Engine
 
 Extents = Sequence[Union[int, str, Dim]]
@@ -30,6 +33,7 @@ Window = Union[int, Sequence[int]]
 Padding = Union[int, str, Sequence[int]]
 
 OPSET = 20
+ACTIVATIONS = ("relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu")
 
 
 class Builder:
@@ -50,7 +54,9 @@ class Builder:
         self._inputs: list[str] = []
         self._outputs: list[str] = []
         self._constants: dict[tuple[str, tuple[Any, ...], tuple[int, ...]], str] = {}
+        self._made: dict[tuple[str, Hashable], str] = {}
         self._prefix = ""
+        self._sharing = ("", "")
         self._numbers: dict[str, int] = {}
 
     # -- tensors ------------------------------------------------------------------------------------------------
@@ -66,8 +72,16 @@ class Builder:
         return self._store(name, Tensor(dtype or self.dtype, tuple(map(_extent, shape))))
 
     def weight(self, name: str, shape: Extents, *, dtype: str | None = None) -> str:
-        """A stored tensor that training makes."""
-        return self._store(name, _stored(dtype or self.dtype, tuple(map(_extent, shape))))
+        """A stored tensor that training makes; in a scope that shares its weights, the one that is there already."""
+        tensor = _stored(dtype or self.dtype, tuple(map(_extent, shape)))
+        prefix, instead = self._sharing
+        if not prefix or not name.startswith(prefix):
+            return self._store(name, tensor)
+        shared = instead + name.removeprefix(prefix)
+        if self._tensors.setdefault(shared, tensor) != tensor:
+            both = f"{_text(tensor.dims)} here and {_text(self.shape(shared))} as {shared!r}"
+            raise InvalidSpec(f"{name}: a weight that is shared must have one shape, not {both}")
+        return shared
 
     def constant(
         self, values: Sequence[int | float], *, shape: Sequence[int] | None = None, dtype: str | None = None
@@ -87,7 +101,7 @@ class Builder:
         return self._constants[key]
 
     def output(self, x: str) -> str:
-        """Make a tensor an output of the network, beside those that ``finish`` names."""
+        """Make a tensor an output of the network, after those that ``finish`` names."""
         self._outputs.append(self._known(x))
         return x
 
@@ -110,8 +124,10 @@ class Builder:
         return dims[-1 if len(dims) == 3 else min(1, len(dims) - 1)]
 
     @contextmanager
-    def scope(self, name: str) -> Iterator[None]:
+    def scope(self, name: str, *, weights: str | None = None) -> Iterator[None]:
         """Put a name and a dot before the names of all layers made inside.
+
+        Scopes with the same ``weights`` share these: what has one name inside is stored once.
 
         >>> b = Builder()
         >>> x = b.input("x", (1, 3, 8, 8))
@@ -119,11 +135,36 @@ class Builder:
         ...     b.relu(x)
         'stem.relu1'
         """
-        outer, self._prefix = self._prefix, f"{self._prefix}{name}."
+        outer, sharing = self._prefix, self._sharing
+        self._prefix = f"{outer}{name}."
+        if weights is not None:
+            self._sharing = self._prefix, f"{outer}{weights}."
         try:
             yield
         finally:
-            self._prefix = outer
+            self._prefix, self._sharing = outer, sharing
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of layers made now: the scopes around, each with a dot behind it."""
+        return self._prefix
+
+    def once(self, name: str, of: Hashable, make: Callable[[], str]) -> str:
+        """A tensor that the whole network shares, such as a mask: made in a scope of this name where it is first wanted.
+
+        >>> b = Builder()
+        >>> x = b.input("x", (1, 8))
+        >>> [b.once("half", x, lambda: b.mul(x, b.constant([0.5]))) for _ in range(2)]
+        ['half1.mul1', 'half1.mul1']
+        """
+        if (name, of) not in self._made:
+            outer, self._prefix = self._prefix, ""
+            try:
+                with self.scope(self.numbered(name)):
+                    self._made[name, of] = make()
+            finally:
+                self._prefix = outer
+        return self._made[name, of]
 
     def numbered(self, kind: str) -> str:
         """The next name of its kind in the scope.
@@ -144,7 +185,7 @@ class Builder:
         return Network(
             name=self.name,
             inputs={name: self._tensors[name] for name in self._inputs},
-            outputs={name: self._tensors[self._known(name)] for name in (*self._outputs, *outputs)},
+            outputs={name: self._tensors[self._known(name)] for name in (*outputs, *self._outputs)},
             tensors=self._tensors,
             layers=tuple(self._engine.layers),
             opsets=dict(self._engine.opsets),
@@ -251,6 +292,16 @@ class Builder:
         stored = [self.weight(f"{label}.{part}", each) for part in ("scale", "bias")]
         return self._op("LayerNormalization", (x, *stored), {"axis": -1, "epsilon": epsilon}, label)
 
+    def rms_norm(self, x: str, *, epsilon: float = 1e-6, name: str | None = None) -> str:
+        """The last axis over its root mean square, times learnt scales, written out as exporters do."""
+        label = name or self.numbered("rms_norm")
+        each = self._axes(self._prefix + label, x, 1)[-1:]
+        with self.scope(label):
+            square = self.op("Pow", x, self.constant([2.0], shape=()))
+            mean = self.op("ReduceMean", square, self.constant([-1]), keepdims=1)
+            root = self.op("Sqrt", self.op("Add", mean, self.constant([epsilon], shape=())))
+            return self.op("Mul", self.op("Div", x, root), self.weight(f"{self._prefix}scale", each), name="scaled")
+
     def prelu(self, x: str, *, name: str | None = None) -> str:
         """Rectifier with one learnt slope for each channel."""
         label = self._named(name, "prelu")
@@ -278,25 +329,149 @@ class Builder:
             token = self._op("Expand", (token, each), {}, f"{label}.expand")
         return self._op("Concat", (token, x), {"axis": 1}, label)
 
-    def attention(self, x: str, heads: int, *, bias: bool = True, name: str | None = None) -> str:
-        """Multi-head self-attention over tokens (N, S, C), written out in products.
+    def embedding(
+        self, x: str, rows: Extent, *, features: Extent, table: str | None = None, name: str | None = None
+    ) -> str:
+        """A learnt row of a table for each number, such as a token or a position; no arithmetic.
+
+        Embeddings that name the same ``table`` share it.
 
         >>> b = Builder()
-        >>> b.shape(b.attention(b.input("x", ("N", "S", 64)), 4))
+        >>> b.shape(b.embedding(b.input("tokens", ("N", "S"), dtype="int64"), 30522, features=768))
+        (Dim('N'), Dim('S'), 768)
+        """
+        label = self._named(name, "embedding")
+        shape = (_positive(label, rows, "rows"), _positive(label, features, "features"))
+        weight = f"{label if table is None else table}.weight"
+        if table is None or weight not in self._tensors:
+            self.weight(weight, shape)
+        elif self.shape(weight) != shape:
+            raise InvalidSpec(f"{label}: table {table!r} is {_text(self.shape(weight))}, not {_text(shape)}; share a shape")
+        return self._op("Gather", (weight, x), {}, label)
+
+    def positions(self, x: str, rows: int, *, offset: int = 0, name: str | None = None) -> str:
+        """Add learnt rows for the positions 0, 1, 2 ... to tokens (N, S, C); ``offset`` rows come before the first."""
+        label = name or self.numbered("positions")
+        _, length, width = self._axes(self._prefix + label, x, 3, 3)
+        if isinstance(length, int) and length + offset > rows:
+            raise InvalidSpec(f"{self._prefix}{label}: {length} tokens do not fit {rows - offset} positions; give more rows")
+        with self.scope(label):
+            table = self.weight(f"{self._prefix}weight", (rows, width))
+            first = self.constant([offset])
+            last = self.op("Add", self.op("Shape", x, start=1, end=2), first)
+            return self.op("Add", x, self.op("Slice", table, first, last, self.constant([0])), name="added")
+
+    def tied_linear(self, x: str, table: str, *, bias: bool = False, name: str | None = None) -> str:
+        """Scores of all rows of the table of an embedding, which is the weight here too: stored and counted once.
+
+        >>> b = Builder()
+        >>> x = b.embedding(b.input("tokens", ("N", "S"), dtype="int64"), 100, features=16, table="words")
+        >>> b.shape(b.tied_linear(x, "words"))
+        (Dim('N'), Dim('S'), 100)
+        """
+        label = self._named(name, "tied_linear")
+        rows, features = self.shape(f"{table}.weight")
+        if self._axes(label, x, 2)[-1] != features:
+            raise InvalidSpec(f"{label}: the rows of {table!r} have {features} features, {x!r} is {_text(self.shape(x))}")
+        turned = self._op("Transpose", (f"{table}.weight",), {"perm": (1, 0)}, f"{label}.turned")
+        y = self._op("MatMul", (x, turned), {}, f"{label}.product" if bias else label)
+        return self._op("Add", (y, self.weight(f"{label}.bias", (rows,))), {}, label) if bias else y
+
+    def padding_mask(self, x: str, *, name: str | None = None) -> str:
+        """From 1 for each token and 0 for each that only fills up (N, S), what attention adds to hide the latter."""
+        label = name or self.numbered("padding_mask")
+        self._axes(self._prefix + label, x, 2, 2)
+        with self.scope(label):
+            shown = self.op("Cast", x, to=NUMBERED_DTYPES.index(self.dtype))
+            missing = self.op("Sub", self.constant([1.0], shape=()), shown)
+            return self.op("Unsqueeze", self.mul(missing, self.constant([HIDDEN], shape=())), self.constant([1, 2]))
+
+    def attention(
+        self,
+        x: str,
+        heads: int,
+        *,
+        kv_heads: int | None = None,
+        depth: int | None = None,
+        bias: bool | Sequence[str] = True,
+        scaled: bool = True,
+        causal: bool = False,
+        rotary: float = 0,
+        relative: str | None = None,
+        buckets: int = 32,
+        mask: str | None = None,
+        memory: str | None = None,
+        values: str | None = None,
+        memory_length: Extent | str = 0,
+        past: Extent | str = 0,
+        name: str | None = None,
+    ) -> str:
+        """Multi-head attention over tokens (N, S, C), written out in products.
+
+        ``kv_heads`` are the heads of keys and values, each shared by several of the queries; ``depth`` is that of a head,
+        C / heads unless given; ``bias`` says whether the projections have one, or which of query, key, value, output do.
+
+        ``causal`` hides later tokens, ``rotary`` is the base of a rotation of queries and keys by position, ``relative``
+        names a table of biases by distance in ``buckets`` that all layers naming it share. ``mask`` is a tensor added to
+        the scores (N, heads, S, T).
+
+        Keys and values are those of the tensor ``memory`` instead of x, and the values alone those of ``values``; or, with
+        ``memory_length``, inputs that were projected before. With ``past`` they come after so many of earlier steps, which
+        are inputs; old and new are outputs.
+
+        >>> b = Builder()
+        >>> b.shape(b.attention(b.input("x", ("N", "S", 64)), 4, kv_heads=2, causal=True, rotary=10_000))
         (Dim('N'), Dim('S'), 64)
         """
         label = name or self.numbered("attention")
-        *_, width = self._axes(self._prefix + label, x, 3, 3)
-        depth = self._share(self._prefix + label, width, heads, "channels")
+        full = self._prefix + label
+        *_, width = self._axes(full, x, 3, 3)
+        self._share(full, heads, heads if kv_heads is None else kv_heads, "heads")
+        of = Attention(
+            heads=heads, kv_heads=kv_heads or heads, biased=_biased(full, bias), scaled=scaled, causal=causal,
+            depth=self._share(full, width, heads, "channels") if depth is None else depth, rotary=rotary,
+            relative=relative, buckets=buckets, mask=mask, memory=memory, values=values, memory_length=memory_length,
+            past=past,
+        )  # fmt: skip
         with self.scope(label):
-            query, key, value = (
-                self.transpose(self.reshape(self.linear(x, width, bias=bias, name=part), (0, 0, heads, depth)), order)
-                for part, order in (("query", (0, 2, 1, 3)), ("key", (0, 2, 3, 1)), ("value", (0, 2, 1, 3)))
-            )
-            scale = self.constant([float(Dim.of(depth).at()) ** -0.5], shape=())
-            scores = self.softmax(self.mul(self.op("MatMul", query, key, name="scores"), scale))
-            mixed = self.transpose(self.op("MatMul", scores, value, name="mix"), (0, 2, 1, 3))
-            return self.linear(self.reshape(mixed, (0, 0, width)), width, bias=bias, name="output")
+            return of.over(self, x)
+
+    def experts(
+        self,
+        x: str,
+        number: int,
+        *,
+        hidden: Extent,
+        top: int = 1,
+        gated: bool = False,
+        by_token: bool = False,
+        activation: str = "relu",
+        name: str | None = None,
+    ) -> str:
+        """Perceptrons of which each token (N, S, C) takes the ``top`` that a router prefers.
+
+        Which these are depends on data. Tokens are sorted by expert and every expert gets an equal share, which is what
+        training aims at and capacities enforce; with ``by_token`` the weights are fetched for each token instead, as suits
+        the few tokens of a step of generation.
+
+        >>> b = Builder()
+        >>> b.shape(b.experts(b.input("x", ("N", "S", 64)), 8, hidden=256))
+        (Dim('N'), Dim('S'), 64)
+        """
+        label = name or self.numbered("experts")
+        self._axes(self._prefix + label, x, 3, 3)
+        if activation not in ACTIVATIONS:
+            known = nearest(activation, ACTIVATIONS)
+            raise InvalidSpec(f"{self._prefix}{label}: there is no activation {activation!r}; {known}")
+        of = Experts(number, hidden, top, gated, by_token, getattr(self, activation))
+        with self.scope(label):
+            return of.over(self, x)
+
+    def scale_by_width(self, x: str, power: float, *, name: str | None = None) -> str:
+        """Times a power of the last axis's extent, as some models do with embeddings."""
+        label = self._named(name, "scale_by_width")
+        width = self._axes(label, x, 1)[-1]
+        return self._op("Mul", (x, self.constant([float(Dim.of(width).at()) ** power], shape=())), {}, label)
 
     # -- activations --------------------------------------------------------------------------------------------
 
@@ -571,7 +746,7 @@ class Builder:
         """The inputs of a layer with a weight and, where it has one, a bias; its own, or those of this shared name."""
         stored = {"weight": shape} if bias is None else {"weight": shape, "bias": (bias,)}
         if shared is None:
-            return x, *(self._store(f"{label}.{part}", _stored(self.dtype, dims)) for part, dims in stored.items())
+            return x, *(self.weight(f"{label}.{part}", dims) for part, dims in stored.items())
         return x, *(self._shared(label, f"{shared}.{part}", dims) for part, dims in stored.items())
 
     def _shared(self, label: str, name: str, dims: Shape) -> str:
@@ -602,6 +777,16 @@ def _positive(label: str, count: Extent, what: str) -> Extent:
     if isinstance(count, int) and count < 1:
         raise InvalidSpec(f"{label}: {what} must be at least 1, not {count}; the width is too small")
     return count
+
+
+def _biased(label: str, bias: bool | Sequence[str]) -> tuple[str, ...]:
+    """Which projections of attention have a bias."""
+    if isinstance(bias, bool):
+        return PROJECTIONS if bias else ()
+    for part in bias:
+        if part not in PROJECTIONS:
+            raise InvalidSpec(f"{label}: bias {part!r} is none of {', '.join(PROJECTIONS)}; {nearest(part, PROJECTIONS)}")
+    return tuple(bias)
 
 
 def _key(window: Window | Padding) -> Any:

@@ -10,7 +10,7 @@ import math
 import numbers
 import re
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -23,17 +23,19 @@ from costmodel.dims import Dim
 from costmodel.errors import CostModelError, InvalidSpec, UnknownNetwork, nearest
 from costmodel.graph import Network
 from costmodel.schema.arithmetic import evaluate
-from costmodel.schema.spec import JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
+from costmodel.schema.spec import COMMON_KEYS, JOINS, Block, Branch, Family, NetworkSpec, Step, read_family
 
 KINDS = (
     "conv", "deconv", "linear", "bn", "layer_norm", "prelu", "add_weight", "mul_weight", "prepend_token", "attention",
+    "embedding", "positions", "tied_linear", "rms_norm", "experts", "padding_mask", "scale_by_width",
     "relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu", "softmax", "max_pool",
     "avg_pool", "global_average_pool", "lrn", "upsample", "flatten", "reshape", "transpose", "shuffle", "split", "slice",
     "pad",
 )  # fmt: skip
-FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity")
-TEXT_OPTIONS = ("padding", "mode", "shape", "shared")
-FLOAT_OPTIONS = ("epsilon", "alpha", "beta", "scale")
+FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity", "output")
+TEXT_OPTIONS = ("padding", "mode", "shape", "shared", "table", "relative", "activation", "memory_length", "past")
+TENSOR_OPTIONS = ("mask", "memory", "values")
+FLOAT_OPTIONS = ("epsilon", "alpha", "beta", "scale", "rotary", "power")
 MAX_REPEAT = 1000
 MAX_DEPTH = 50
 
@@ -74,6 +76,9 @@ class _Scope:
     tensors: dict[str, str] = field(default_factory=dict)
     depth: int = 0
 
+    def repetition(self, i: int) -> _Scope:
+        return _Scope(ChainMap({"i": i}, self.values), self.tensors, self.depth)  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True, slots=True)
 class _Use:
@@ -108,6 +113,9 @@ class _Unfolding:
         self.values = self._bound(parameters)
         self.builder = Builder(name)
         self.places: dict[str, str] = {}
+        self.unfold: Mapping[str, Callable[[_Use], tuple[str, ...]]] = {
+            "identity": self._identity, "layers": self._group, "op": self._any_op, "output": self._output,
+        }  # fmt: skip
 
     def _bound(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters: the family's, over them the network's, over them the caller's."""
@@ -121,16 +129,24 @@ class _Unfolding:
             with self._at(f"parameters.{name}"):
                 resolved = _resolved(default, bound)
                 bound[name] = _parameter(given[name], resolved) if name in given else resolved
+                self._check_choice(name, bound[name])
         return bound
+
+    def _check_choice(self, name: str, value: Any) -> None:
+        known = self.family.choices.get(name)
+        if known is not None and value not in known:
+            raise InvalidSpec(f"must be one of {', '.join(known)}, not {value!r}; {nearest(str(value), known)}")
 
     def network(self) -> Network:
         inputs = self.family.inputs if self.spec.inputs is None else self.spec.inputs
         defaults = self.family.defaults if self.spec.defaults is None else self.spec.defaults
         body = self.family.body if self.spec.body is None else self.spec.body
         scope = _Scope(self.values)
-        for name, shape in inputs.items():
+        for name, stated in inputs.items():
             with self._at(f"inputs.{name}"):
-                scope.tensors[name] = self.builder.input(name, [_resolved(extent, self.values) for extent in shape])
+                if self._true(stated.when, self.values):
+                    shape = [_resolved(extent, self.values) for extent in stated.shape]
+                    scope.tensors[name] = self.builder.input(name, shape, dtype=stated.dtype)
         if not scope.tensors:
             raise InvalidSpec(f'{self.where}: has no inputs; state them, as in inputs = {{ image = ["N", 3, "H", "W"] }}')
         last = self._run(body.layers, next(iter(scope.tensors.values())), scope, "body")
@@ -142,11 +158,12 @@ class _Unfolding:
         return self.builder.finish(*written, defaults=bound)
 
     def _check_ends(self, outputs: Sequence[str]) -> None:
-        layers = self.builder.finish().layers
-        read = {name for layer in layers for name in layer.inputs} | set(outputs)
-        for name in (name for layer in layers for name in layer.outputs if name not in read):
+        """Everything that the spec's own layers write is read; what a kind of layer does inside is its own business."""
+        network = self.builder.finish()
+        read = {name for layer in network.layers for name in layer.inputs} | {*network.inputs, *network.outputs, *outputs}
+        for name in (name for name in self.places if name not in read):
             raise InvalidSpec(
-                f"{self.where}, {self.places.get(name, name)}: nothing reads the tensor {name!r}: the branch never joins. "
+                f"{self.where}, {self.places[name]}: nothing reads the tensor {name!r}: the branch never joins. "
                 "Join it with add, mul or concat, read it with from, or list it in outputs"
             )
 
@@ -164,7 +181,7 @@ class _Unfolding:
         written = read = self._sources(step, x, scope)
         times = self._times(step, read[0], scope)
         for i in range(times):
-            inner = _Scope(ChainMap({"i": i}, scope.values), scope.tensors, scope.depth)  # type: ignore[arg-type]
+            inner = scope if step.repeat is None else scope.repetition(i)
             name = step.name if step.repeat is None else f"{step.name or step.kind}.{i}"
             options = {**step.options, **(step.first if i == 0 else {})}
             written = self._once(_Use(self._kind(step, scope), step, read, inner, name, options, place))
@@ -197,20 +214,25 @@ class _Unfolding:
             return self._join(use)
         if use.kind in self.blocks:
             return self._block(use, self.blocks[use.kind])
-        unfold = {"identity": self._identity, "layers": self._group, "op": self._any_op}.get(use.kind, self._builder_layer)
-        return unfold(use)
+        return self.unfold.get(use.kind, self._builder_layer)(use)
 
     # -- kinds of layers ------------------------------------------------------------------------------------------
 
     def _identity(self, use: _Use) -> tuple[str, ...]:
         return use.read
 
+    def _output(self, use: _Use) -> tuple[str, ...]:
+        return (self.builder.output(use.read[0]),)
+
     def _group(self, use: _Use) -> tuple[str, ...]:
-        """Layers in a row; names given inside a repeated group stay inside."""
-        scope = use.scope
-        inner = _Scope(scope.values, scope.tensors if use.step.repeat is None else dict(scope.tensors), scope.depth)
-        with self._scoped(use.name):
-            return (self._run(use.step.steps, use.read[0], inner, f"{use.place}, group"),)
+        """Layers in a row; names given inside a repeated group stay inside, and repetitions may share their weights."""
+        for option in use.options.keys() - {"shared"}:
+            raise InvalidSpec(f"layers has no option {option!r}; {nearest(option, ['shared', *COMMON_KEYS])}")
+        scope, step = use.scope, use.step
+        inner = _Scope(scope.values, scope.tensors if step.repeat is None else dict(scope.tensors), scope.depth)
+        shared = self._holds(use.options.get("shared", False), use.read[0], scope)
+        with self._scoped(use.name, weights=(step.name or step.kind) if shared and step.repeat is not None else None):
+            return (self._run(step.steps, use.read[0], inner, f"{use.place}, group"),)
 
     def _join(self, use: _Use) -> tuple[str, ...]:
         kept = [branch for branch in use.step.branches if self._holds(branch.when, use.read[0], use.scope)]
@@ -279,7 +301,10 @@ class _Unfolding:
         if missing:
             raise InvalidSpec(f"{use.kind} needs {min(missing)!r}")
         names = self._names(use.read[0], use.scope)
-        return {option: _option(option, value, names) for option, value in given.items()}
+        return {
+            option: self._tensor(value, use.scope) if option in TENSOR_OPTIONS else _option(option, value, names)
+            for option, value in given.items()
+        }
 
     # -- names and places -----------------------------------------------------------------------------------------
 
@@ -288,9 +313,12 @@ class _Unfolding:
         return ChainMap({"channels": self.builder.channels(x)}, scope.values)  # type: ignore[arg-type]
 
     def _holds(self, condition: str | bool | None, x: str, scope: _Scope) -> bool:
+        return self._true(condition, self._names(x, scope))
+
+    def _true(self, condition: str | bool | None, names: Mapping[str, Any]) -> bool:
         if condition is None or isinstance(condition, bool):
             return condition is not False
-        value = evaluate(condition, self._names(x, scope))
+        value = evaluate(condition, names)
         if not isinstance(value, bool):
             raise InvalidSpec(f"when = {condition!r} is {value!r}; it must be true or false")
         return value
@@ -317,8 +345,8 @@ class _Unfolding:
                 raise InvalidSpec(f"as: there is a tensor {name!r} already; each name stands for one tensor")
             scope.tensors[name] = tensor
 
-    def _scoped(self, name: str | None) -> AbstractContextManager[None]:
-        return nullcontext() if name is None else self.builder.scope(name)
+    def _scoped(self, name: str | None, *, weights: str | None = None) -> AbstractContextManager[None]:
+        return nullcontext() if name is None else self.builder.scope(name, weights=weights)
 
     @contextmanager
     def _at(self, place: str) -> Iterator[None]:

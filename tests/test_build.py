@@ -45,6 +45,19 @@ LAYERS: dict[str, tuple[tuple[Any, ...], Callable[[Builder, str], Any]]] = {
     "prepend_token": (TOKENS, lambda b, x: b.prepend_token(x)),
     "prepend_token to one": ((1, 5, 24), lambda b, x: b.prepend_token(x)),
     "attention": (TOKENS, lambda b, x: b.attention(x, 4)),
+    "attention with shared keys": (TOKENS, lambda b, x: b.attention(x, 4, kv_heads=2, depth=5)),
+    "attention, causal": (TOKENS, lambda b, x: b.attention(x, 4, causal=True)),
+    "attention, rotary": (TOKENS, lambda b, x: b.attention(x, 4, kv_heads=1, causal=True, rotary=10_000)),
+    "attention with distances": (TOKENS, lambda b, x: b.attention(x, 4, scaled=False, relative="distances")),
+    "attention with distances, causal": (TOKENS, lambda b, x: b.attention(x, 4, causal=True, relative="distances")),
+    "attention to a memory": (TOKENS, lambda b, x: b.attention(x, 4, bias=["query", "output"], memory=b.relu(x))),
+    "experts": (TOKENS, lambda b, x: b.experts(x, 3, hidden=8)),
+    "experts, gated": (TOKENS, lambda b, x: b.experts(x, 3, hidden=8, top=2, gated=True, activation="swish")),
+    "experts by token": (TOKENS, lambda b, x: b.experts(x, 3, hidden=8, top=2, by_token=True)),
+    "rms_norm": (TOKENS, lambda b, x: b.rms_norm(x)),
+    "positions": (TOKENS, lambda b, x: b.positions(x, 9, offset=2)),
+    "scale_by_width": (TOKENS, lambda b, x: b.scale_by_width(x, 0.5)),
+    "padding_mask": (("N", "S"), lambda b, x: b.padding_mask(x)),
     "relu": (IMAGE, lambda b, x: b.relu(x)),
     "relu6": (IMAGE, lambda b, x: b.relu6(x)),
     "leaky_relu": (IMAGE, lambda b, x: b.leaky_relu(x, alpha=0.1)),
@@ -99,6 +112,15 @@ def run(network: Network, x: np.ndarray | None = None) -> list[np.ndarray]:
     return list(session.run(None, {"x": x}))
 
 
+def stored(network: Network) -> dict[str, np.ndarray]:
+    """The random weights that a run of the network has."""
+    dtypes = {1: np.float32, 7: np.int64}
+    return {
+        tensor.name: np.frombuffer(tensor.raw_data, dtypes[tensor.data_type]).reshape(tuple(tensor.dims))
+        for tensor in to_onnx(network).graph.initializer
+    }
+
+
 @pytest.mark.parametrize("case", LAYERS)
 def test_shapes_are_those_of_a_run(case: str) -> None:
     network = built(*LAYERS[case])
@@ -136,6 +158,15 @@ def test_attention_is_the_formula() -> None:
     mixed = (scores / scores.sum(-1, keepdims=True)) @ value
     expected = project("output", mixed.swapaxes(0, 1).reshape(5, 24))
     np.testing.assert_allclose(run(network, x)[0][0], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_a_shared_table_is_counted_once() -> None:
+    b = Builder()
+    words = b.input("words", ("N", "S"), dtype="int64")
+    x = b.add(b.embedding(words, 100, features=16, table="words"), b.embedding(words, 100, features=16, table="words"))
+    counted = count(b.finish(b.tied_linear(x, "words", bias=True)))
+    assert counted.total.params.at() == counted.total.weights.at() == 100 * 16 + 100
+    assert counted.total.macs.at(N=2, S=3) == 2 * 3 * 16 * 100
 
 
 def test_upsample_repeats_pixels() -> None:
@@ -181,6 +212,10 @@ def test_widths_may_stay_open() -> None:
     assert counted.total.params.at(C=16) == 16 * 27 + 16 + 32 + 16 * 10 + 10
 
 
+def tokens(b: Builder, layer: Callable[[str], Any]) -> Any:
+    return layer(b.input("tokens", ("N", 5, 24)))
+
+
 def conv(**options: Any) -> Callable[[Builder, str], Any]:
     return lambda b, x: b.conv(x, **options)
 
@@ -200,6 +235,29 @@ def conv(**options: Any) -> Callable[[Builder, str], Any]:
         (lambda b, x: b.concat(x, b.max_pool(x, 2)), ["concat1", "one shape besides axis 1", "H//2"]),
         (lambda b, x: b.conv(b.flatten(x), 8), ["conv1", "at least 3 axes", "[N, 12*H*W]"]),
         (lambda b, x: b.attention(x, 4), ["attention1", "a tensor of 3 axes", "[N, 12, H, W]"]),
+        (lambda b, x: b.attention(b.flatten(x), 4), ["attention1", "a tensor of 3 axes"]),
+        (
+            lambda b, x: tokens(b, lambda t: b.attention(t, 8, kv_heads=3)),
+            ["attention1", "8 heads do not form 3 equal groups"],
+        ),
+        (
+            lambda b, x: tokens(b, lambda t: b.attention(t, 8, bias=["qurey"])),
+            ["attention1", "bias 'qurey'", "did you mean 'query'"],
+        ),
+        (lambda b, x: tokens(b, lambda t: b.tied_linear(t, "words")), ["no tensor 'words.weight'"]),
+        (
+            lambda b, x: tokens(b, lambda t: (b.embedding(t, 9, features=8, table="w"), b.tied_linear(t, "w"))[1]),
+            ["tied_linear1", "rows of 'w' have 8 features", "[N, 5, 24]"],
+        ),
+        (
+            lambda b, x: tokens(b, lambda t: [b.embedding(t, rows, features=8, table="w") for rows in (9, 7)][1]),
+            ["embedding2", "table 'w' is [9, 8], not [7, 8]"],
+        ),
+        (lambda b, x: tokens(b, lambda t: b.positions(t, 4)), ["positions1", "5 tokens do not fit 4 positions"]),
+        (
+            lambda b, x: tokens(b, lambda t: b.experts(t, 4, hidden=8, activation="silu")),
+            ["experts1", "no activation 'silu'"],
+        ),
         (lambda b, x: b.split(x, 2, axis=4), ["split1", "at least 5 axes"]),
         (lambda b, x: b.add(x), ["joins at least two tensors, not 1"]),
         (lambda b, x: b.shuffle(x, 5), ["12 channels do not form 5 equal groups"]),

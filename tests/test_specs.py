@@ -260,6 +260,17 @@ def session(raw: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
 
 
+def inputs_of(network: Network, sizes: dict[str, int]) -> dict[str, np.ndarray]:
+    """Random numbers, and zeros for tokens and their like, which must name a row of a table."""
+    shapes = {name: [value_at(extent, sizes) for extent in tensor.dims] for name, tensor in network.inputs.items()}
+    return {
+        name: np.random.default_rng(0).random(shape, np.float32)
+        if network.inputs[name].dtype == "float32"
+        else np.zeros(shape, network.inputs[name].dtype)
+        for name, shape in shapes.items()
+    }
+
+
 @pytest.mark.parametrize("name", specs.zoo_names())
 def test_reads_back_to_the_same_counts(name: str) -> None:
     network = specs.zoo(name)
@@ -277,11 +288,7 @@ def test_runs_with_the_shapes_that_were_derived(name: str) -> None:
     if count(network).at().weight_bytes > 64e6:
         pytest.skip("large weights; a smaller network of its family is run")
     sizes = bound(network, **({"N": 2} if "N" in network.sizes else {}))
-    inputs = {
-        key: np.random.default_rng(0).random([value_at(extent, sizes) for extent in tensor.dims], np.float32)
-        for key, tensor in network.inputs.items()
-    }
-    found = session(specs.to_onnx(network).SerializeToString()).run(None, inputs)
+    found = session(specs.to_onnx(network).SerializeToString()).run(None, inputs_of(network, sizes))
     assert [y.shape for y in found] == [tuple(value_at(e, sizes) for e in y.dims) for y in network.outputs.values()]
     assert all(np.isfinite(y).all() for y in found)
 
@@ -443,6 +450,39 @@ def test_a_parameter_may_name_a_kind(tmp_path: Path) -> None:
     assert ops(compiled(tmp_path, text, activation="identity").layers) == ["Conv"]
 
 
+def test_inputs_on_a_condition_and_more_outputs(tmp_path: Path) -> None:
+    text = """
+        parameters = { part = "both" }
+        choices = { part = ["both", "tail"] }
+        inputs.image = { shape = ["N", 3, "H", "W"], when = "part == 'both'" }
+        inputs.places = { shape = ["N", "S"], dtype = "int64" }
+        networks.tiny = {}
+        body.layers = [
+          { layers = ["relu", "output"], when = "part == 'both'" },
+          { embedding = 9, features = 4, from = "places" },
+        ]"""
+    both, tail = compiled(tmp_path, text), compiled(tmp_path, text, part="tail")
+    assert [list(network.inputs) for network in (both, tail)] == [["image", "places"], ["places"]]
+    assert [list(network.outputs) for network in (both, tail)] == [["embedding1", "relu1"], ["embedding1"]]
+    assert both.inputs["places"].dtype == "int64"
+
+
+def test_a_repetition_is_counted_inside_too(tmp_path: Path) -> None:
+    unit = '{ layers = [{ add = [[], [{ relu = {}, when = "i % 2 == 1" }, "sigmoid"]] }], repeat = 3 }'
+    text = f"{HEAD}body.layers = [{unit}]"
+    assert ops(compiled(tmp_path, text).layers) == ["Sigmoid", "Add", "Relu", "Sigmoid", "Add", "Sigmoid", "Add"]
+
+
+def test_repetitions_may_share_their_weights(tmp_path: Path) -> None:
+    unit = '{ layers = [{ conv = 3 }, "bn"], repeat = 4, shared = "same", name = "unit" }'
+    text = f"{HEAD}parameters = {{ same = true }}\nbody.layers = [{unit}]"
+    once, apart = compiled(tmp_path, text), compiled(tmp_path, text, same=False)
+    assert ops(once.layers) == ops(apart.layers)
+    assert [layer.name for layer in once.layers] == [layer.name for layer in apart.layers]
+    assert 4 * count(once).total.weights == count(apart).total.weights
+    assert count(once).total.macs == count(apart).total.macs
+
+
 def test_blocks_of_another_file(tmp_path: Path) -> None:
     written(tmp_path, 'blocks.pair = { needs = ["n"], layers = [{ conv = "n" }, "relu"] }', "parts.toml")
     text = HEAD + 'use = ["parts"]\nbody.layers = [{ pair = 8, repeat = 2 }]'
@@ -451,6 +491,31 @@ def test_blocks_of_another_file(tmp_path: Path) -> None:
 
 FAULTS: dict[str, tuple[str, list[str]]] = {
     "no TOML": ("body.layers = [1 2]", ["tiny.toml: is no TOML", "line 3"]),
+    "shared weights of two shapes": (
+        'body.layers = [{ layers = [{ conv = "8 + i" }], repeat = 2, shared = true, name = "unit" }]',
+        ["unit.1.conv1.weight", "shared must have one shape", "[9, 8, 1, 1]", "[8, 3, 1, 1] as 'unit.conv1.weight'"],
+    ),
+    "unknown option of a group": (
+        'body.layers = [{ layers = ["relu"], shaerd = true }]',
+        ["layer 1", "layers has no option 'shaerd'", "did you mean 'shared'"],
+    ),
+    "unknown key of an input": (
+        'networks.big.inputs.x = { shape = ["N"], dtyp = "int64" }',
+        ["networks.big.inputs.x", "'dtyp'", "did you mean 'dtype'"],
+    ),
+    "a dtype that is none": ('networks.big.inputs.x = { shape = ["N"], dtype = "text" }', ["inputs.x.dtype", "'int64'"]),
+    "choices of no parameter": (
+        'parameters = { part = "all" }\nchoices = { prat = ["all"] }',
+        ["choices.prat", "no parameter 'prat'", "did you mean 'part'"],
+    ),
+    "none of the choices": (
+        'parameters = { part = "hed" }\nchoices = { part = ["head", "tail"] }\nbody.layers = ["relu"]',
+        ["parameters.part", "must be one of head, tail, not 'hed'", "did you mean 'head'"],
+    ),
+    "a mask that is no tensor": (
+        'body.layers = [{ attention = 8, mask = "pad" }]',
+        ["layer 1", "no tensor is named 'pad'"],
+    ),
     "unknown key": ("input = {}", ["tiny.toml: input: unknown key 'input'", "did you mean 'inputs'"]),
     "unknown key of a network": (
         "networks.big = { paramters = {} }",

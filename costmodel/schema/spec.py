@@ -135,6 +135,19 @@ def _spread(benchmarks: tuple[Benchmark, ...]) -> tuple[Benchmark, ...]:
 Benchmarks = Annotated[tuple[Benchmark, ...], BeforeValidator(_listed_alone), AfterValidator(_spread)]
 
 
+class Input(Record):
+    """An input of a network: its extents alone, or with the type of its elements and the condition on which it is there."""
+
+    shape: tuple[int | str, ...]
+    dtype: Literal["float32", "float16", "int64", "int32", "bool"] = "float32"
+    when: str | bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfolded(cls, given: Any) -> Any:
+        return {"shape": given} if isinstance(given, (list, tuple)) else given
+
+
 class Step(Record):
     """One entry of a list of layers: its kind, its main value, its options, and what every kind understands.
 
@@ -223,7 +236,7 @@ class NetworkSpec(Record):
 
     note: str = ""
     parameters: dict[str, Any] = {}
-    inputs: dict[str, tuple[int | str, ...]] | None = None
+    inputs: dict[str, Input] | None = None
     defaults: dict[str, int | str] | None = None
     body: Body | None = None
     published: tuple[Published, ...] = ()
@@ -231,17 +244,27 @@ class NetworkSpec(Record):
 
 
 class Family(Record):
-    """All networks of one file, with the blocks, parameters and layers that they share."""
+    """All networks of one file, with the blocks, parameters and layers that they share.
+
+    ``choices`` lists the values that a parameter of few may have.
+    """
 
     path: Path
     note: str = ""
     use: tuple[str, ...] = ()
     parameters: dict[str, Any] = {}
-    inputs: dict[str, tuple[int | str, ...]] = {}
+    choices: dict[str, tuple[str, ...]] = {}
+    inputs: dict[str, Input] = {}
     defaults: dict[str, int | str] = {}
     blocks: dict[str, Block] = {}
     body: Body = Body()
     networks: dict[str, NetworkSpec] = Field(default={})
+
+    @model_validator(mode="after")
+    def _choices_are_of_parameters(self) -> Family:
+        for name in self.choices.keys() - self.parameters.keys():
+            raise ValueError(f"choices.{name}: there is no parameter {name!r}; {nearest(name, self.parameters)}")
+        return self
 
 
 _FIELDS = {"from": "source", "as": "names"}
@@ -290,7 +313,8 @@ def _keys(model: type[BaseModel]) -> list[str]:
 
 def _keys_at(where: Sequence[int | str]) -> list[str]:
     homes: dict[str, type[BaseModel]] = {
-        "published": Published, "benchmarks": Benchmark, "body": Body, "blocks": Block, "networks": NetworkSpec,
+        "published": Published, "inputs": Input, "benchmarks": Benchmark, "body": Body, "blocks": Block,
+        "networks": NetworkSpec,
     }  # fmt: skip
     for part, model in homes.items():
         if part in where[:-1]:
