@@ -200,7 +200,7 @@ def page(found: Sequence[Result]) -> str:
         "| network | params | MACs | layers | the same in |\n|---|--:|--:|--:|---|\n"
         f"{''.join(result.line() for result in found)}\n"
         f"Near, but another network:\n\n{''.join(result.differences() for result in found)}\n"
-        f"No definition in these libraries is the same as {missing}.\n"
+        f"Not compared with a definition that is the same: {missing}.\n"
     )
 
 

@@ -51,7 +51,7 @@ class Operand(NamedTuple):
     is_stored: bool
 
 
-OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum")
 
 
 def products_of_network(network: Network, sizes: Mapping[str, int]) -> list[Product]:
@@ -99,6 +99,8 @@ def _operand_of_export(value: Any, stored: Collection[str]) -> Operand:
 
 def product(op: str, x: Operand, w: Operand, y: Operand, attributes: Mapping[str, Any]) -> Product:
     """A layer of one of ``OPS`` by its operands and attributes."""
+    if op == "Einsum":
+        return _einsum(x, w, attributes["equation"])
     return _convolution(op, x, w, y, attributes) if op.startswith("Conv") else _matrix_product(x, w, attributes)
 
 
@@ -117,10 +119,21 @@ def _convolution(op: str, x: Operand, w: Operand, y: Operand, attributes: Mappin
 def _matrix_product(x: Operand, w: Operand, attributes: Mapping[str, Any]) -> Product:
     rows = x.shape[::-1] if attributes.get("transA") else x.shape
     columns = w.shape[::-1] if attributes.get("transB") else w.shape
-    if x.is_stored:  # weights on the left: the columns are the positions
+    if x.is_stored and not w.is_stored:  # weights on the left: the columns are the positions
         return Product("conv", rows[-2:], _without_ones((*columns[:-2], columns[-1])), source=w.name)
     kind = "conv" if w.is_stored else "matmul"
     return Product(kind, (columns[-1], rows[-1]), _without_ones(rows[:-1]), source=x.name)
+
+
+def _einsum(x: Operand, w: Operand, equation: str) -> Product:
+    """Of two operands, without an ellipsis: what only the second has are the filters, what the result lacks is the depth."""
+    operands, _, result = equation.replace(" ", "").partition("->")
+    rows, columns = operands.split(",")
+    extents = {**dict(zip(rows, x.shape, strict=True)), **dict(zip(columns, w.shape, strict=True))}
+    filters = prod(extents[axis] for axis in result if axis not in rows)
+    depth = prod(extent for axis, extent in extents.items() if axis not in result)
+    kind = "conv" if w.is_stored else "matmul"
+    return Product(kind, (filters, depth), _without_ones([extents[axis] for axis in result if axis in rows]), source=x.name)
 
 
 def plain_forms(products: Iterable[Product]) -> Iterator[Product]:

@@ -22,7 +22,7 @@ from costmodel.features import feature_extents
 from costmodel.graph import Network
 from costmodel.liveness import memory
 from costmodel.search.blocks import COLUMNS, Blocks
-from costmodel.search.parts import Amounts, Indivisible
+from costmodel.search.leaves import Amounts, Indivisible
 from costmodel.spaces import SPACES
 from costmodel.spaces.axes import Axis as Axis
 from costmodel.spaces.axes import Choice as Choice

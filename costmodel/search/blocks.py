@@ -10,7 +10,8 @@ from costmodel.counts import INTEGERS, QUANTITIES, Quantities, count, learnable
 from costmodel.errors import UnknownSize
 from costmodel.features import NAMES
 from costmodel.graph import Layer, Tensor
-from costmodel.search.parts import FREED, Amounts, Indivisible, Leaf, Part, Step, network_of
+from costmodel.search.leaves import FREED, Amounts, Indivisible, Leaf, network_of
+from costmodel.search.parts import Part, Step
 
 NO_SHARING = ("", "")  # of Builder.scope
 KEPT_BLOCKS = 4_000  # twice, at some kilobytes each

@@ -13,7 +13,7 @@ import costmodel as cm
 from costmodel.features import feature_extents
 from costmodel.search import Choice, Space, table
 from costmodel.search.blocks import COLUMNS, Blocks
-from costmodel.search.parts import Indivisible
+from costmodel.search.leaves import Indivisible
 
 RUNTIMES = ("", "ncnn", "torch")
 SPACES = [(name, {}) for name in cm.search.spaces()] + [("nasbench201", {"pruned": True}), ("fbnet", {"task": "cifar"})]
