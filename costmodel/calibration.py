@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 FEWEST = 5
 FOLDS = 5
+ON_GPU = ("vulkan", "opencl")  # how the variants of configurations on a graphics processor begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,7 @@ class Table:
     def group(self) -> tuple[str, str, str]:
         """What is pooled: configurations of one runtime on one kind of processor, integer arithmetic apart."""
         first = self.rows[0]
-        processor = "gpu" if first.variant.startswith("vulkan") else "cpu"
+        processor = "gpu" if first.variant.startswith(ON_GPU) else "cpu"
         return first.runtime, processor, "int" if first.precision.startswith("int") else "float"
 
     def kept(self, hidden: frozenset[str]) -> NDArray[np.bool_]:
@@ -112,18 +113,33 @@ def _table(rows: Sequence[Measurement]) -> Table:
 def work_of(runtime: str, network: str, sizes: tuple[tuple[str, int], ...]) -> tuple[tuple[float, ...], float]:
     """The features of a network and its multiply-adds, by the name under which a table lists it.
 
-    That is a name of the runtime's own benchmark, of the zoo, or of a network of which the kernels are stored.
+    That is a name of the runtime's own benchmark, ``BENCHMARK:NAME`` of another's, a name of the zoo, or ``SOURCE:NAME`` of
+    a network of which the kernels are stored.
     """
+    benchmark, name = named(network, runtime)
     try:
-        if is_stored(network):
+        if name in benchmark_names(benchmark):
+            found = benchmark_network(benchmark, name)
+            parts, point = works(found, runtime), found.bind(dict(sizes))
+        elif is_stored(network):
             parts, point = stored_works(network, runtime, dict(sizes).get("N", 1)), {}
         else:
-            found = benchmark_network(runtime, network) if network in benchmark_names(runtime) else zoo(network)
+            found = zoo(network)
             parts, point = works(found, runtime), found.bind(dict(sizes))
     except CostModelError as error:
         raise InvalidMeasurement(f"network {network!r}: {error}") from None
     macs = sum(value_at(part.macs, point) * part.times for part in parts)
     return tuple(float(value_at(extent, point)) for extent in amounts(parts).values()), float(macs)
+
+
+def named(network: str, runtime: str) -> tuple[str, str]:
+    """The benchmark and the name that a table's name of a network stands for.
+
+    >>> named("mlperf:resnet50", "armnn"), named("squeezenet", "ncnn")
+    (('mlperf', 'resnet50'), ('ncnn', 'squeezenet'))
+    """
+    source, colon, name = network.partition(":")
+    return (source, name) if colon else (runtime, network)
 
 
 # -- pooling ----------------------------------------------------------------------------------------------------
@@ -210,13 +226,14 @@ def pools(tables: Sequence[Table], label: Callable[[str], str] = str) -> dict[tu
 
 
 def is_fittable(row: Measurement) -> bool:
-    """Whether a shipped row is of a network that the zoo has, on the configuration that it names.
+    """Whether a shipped row is of a network whose kernels are known, on the configuration that it names.
 
     ncnn runs int8 networks on the CPU also when it is asked for Vulkan, so those rows time a host processor that most
     of them do not name.
     """
     on_host = row.precision.startswith("int") and row.variant.startswith("vulkan")
-    return is_usable(row) and row.network in benchmark_names(row.runtime) and not on_host
+    benchmark, name = named(row.network, row.runtime)
+    return is_usable(row) and not on_host and (name in benchmark_names(benchmark) or is_stored(row.network))
 
 
 @lru_cache(maxsize=1)
