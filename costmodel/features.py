@@ -34,14 +34,17 @@ NORMS = frozenset(
         "ArgMin", "TopK", "CumSum",
     }
 )  # fmt: skip
+# runtimes without kernels of their own for 3x3, grouped or depthwise convolutions: each becomes a product with the unrolled input
+UNROLLING = frozenset({"torch-native"})
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """One kernel as the features see it; what it does in one run, in counts that may be open.
 
-    ``depth`` and ``filters``: channels of a convolution's filter, and how many filters each group has. ``rows``: of a
-    product with a stored matrix, how many rows use it. ``times``: how many such kernels the network has.
+    ``depth`` and ``filters``: channels of a convolution's filter (of an unrolled one, its elements), and how many filters
+    each group has. ``rows``: of a product with a stored matrix, how many rows use it. ``times``: how many such kernels the
+    network has.
     """
 
     kind: str
@@ -175,9 +178,9 @@ def relative_costs(processor: str) -> tuple[float, ...]:
     return tuple(feature.relative_cost[processor == "gpu"] for feature in FEATURES)
 
 
-def work_of(network: Network, kernel: Kernel) -> Work:
-    """A kernel with its kind: by its anchor's op and, for a convolution, by its filter."""
-    kind, shape = _kind(network, kernel)
+def work_of(network: Network, kernel: Kernel, runtime: str = "") -> Work:
+    """A kernel with its kind: by its anchor's op and, for a convolution, by its filter and by what the runtime has for it."""
+    kind, shape = _kind(network, kernel, runtime)
     return Work(
         kind=kind,
         op=kernel.op,
@@ -192,11 +195,11 @@ def work_of(network: Network, kernel: Kernel) -> Work:
     )
 
 
-def _kind(network: Network, kernel: Kernel) -> tuple[str, Mapping[str, Extent]]:
+def _kind(network: Network, kernel: Kernel, runtime: str) -> tuple[str, Mapping[str, Extent]]:
     """The kind, and what of the kernel's shape matters for it."""
     op = kernel.op
     if op in CONV_OPS:
-        return _convolution(network, kernel)
+        return _convolution(network, kernel, unrolls=runtime in UNROLLING)
     if op in ("LSTM", "GRU", "RNN"):
         return "recurrent", {}
     if kernel.macs != 0:
@@ -214,7 +217,7 @@ def _rows(network: Network, kernel: Kernel) -> Extent:
     return product(y.dims[:-1]) if y.is_known else 1
 
 
-def _convolution(network: Network, kernel: Kernel) -> tuple[str, Mapping[str, Extent]]:
+def _convolution(network: Network, kernel: Kernel, *, unrolls: bool) -> tuple[str, Mapping[str, Extent]]:
     layer = kernel.anchor
     stored = max((network.tensors[name] for name in layer.inputs[1:] if name), key=_rank)
     group = layer.attributes.get("group", 1)
@@ -222,6 +225,9 @@ def _convolution(network: Network, kernel: Kernel) -> tuple[str, Mapping[str, Ex
     outer, inner, *window = stored.dims
     share = floor_divide(outer, groups)
     depth, filters = (share, inner) if layer.op == "ConvTranspose" else (inner, share)
+    if unrolls:
+        is_plain = groups == 1 and product(window) == 1
+        return "pointwise" if is_plain else "conv", {"depth": depth * product(window), "filters": filters}
     is_thin = groups != 1 and (depth == 1 or filters == 1)  # no channel or no filter that shares what is loaded
     return "depthwise" if is_thin else _conv_kind(layer, groups, window), {"depth": depth, "filters": filters}
 
@@ -241,7 +247,7 @@ def _rank(tensor: Tensor) -> int:
 
 def works(network: Network, runtime: str) -> tuple[Work, ...]:
     """The kernels of a network under a runtime, each with its kind."""
-    return tuple(work_of(network, kernel) for kernel in fuse(network, runtime))
+    return tuple(work_of(network, kernel, runtime) for kernel in fuse(network, runtime))
 
 
 def amounts(parts: Iterable[Work]) -> dict[str, Extent]:

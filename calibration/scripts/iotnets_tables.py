@@ -1,4 +1,4 @@
-"""Make calibration/measurements/iotnets.csv and calibration/features/iotnets.torch.csv.gz.
+"""Make calibration/measurements/iotnets.csv and calibration/features/iotnets.*.csv.gz.
 
     python calibration/scripts/iotnets_tables.py iotnets_latency.csv.gz iotnets_graph.csv.gz
 
@@ -27,7 +27,8 @@ from costmodel.stored import of_one_image, write_works
 CALIBRATION = Path(__file__).resolve().parent.parent
 SOURCE = "iotnets"
 LICENCE = "MIT"
-RUNTIME = "torch"
+# on Arm PyTorch had no library of convolutions then and unrolled them (costmodel/features.py, UNROLLING)
+RUNTIMES = {"rpi3b+": "torch-native", "macbookpro": "torch"}
 IMAGE = (1, 3, 32, 32)
 SPREAD = 0.1  # standard deviation / mean of the five runs above which their mean says little
 
@@ -43,7 +44,7 @@ def _measurement(row: Row, device: Device) -> Measurement:
     spread = float(row["latency_std_ms"]) / float(row["latency_ms"])
     return Measurement(
         device=device.id,
-        runtime=RUNTIME,
+        runtime=RUNTIMES[row["device"]],
         precision="fp32",
         variant="eager",
         network=f"{SOURCE}:{row['net_id']}",
@@ -115,10 +116,13 @@ def main(latency: str, graph: str) -> None:
     path = CALIBRATION / "measurements" / "iotnets.csv"
     write_measurements(path, found)
     print(f"{path}: {len(found)} rows, {sum(bool(row.suspect) for row in found)} of them suspect")
-    kernels = {name: of_one_image(works(built, RUNTIME), {}) for name, built in networks(read_rows(graph)).items()}
-    path = CALIBRATION / "features" / f"{SOURCE}.{RUNTIME}.csv.gz"
-    write_works(path, kernels)
-    print(f"{path}: {sum(map(len, kernels.values()))} kernels of {len(kernels)} networks")
+    built = networks(read_rows(graph))
+    for runtime in RUNTIMES.values():
+        timed = {row.network.partition(":")[2] for row in found if row.runtime == runtime and not row.suspect}
+        kernels = {name: of_one_image(works(built[name], runtime), {}) for name in timed}
+        path = CALIBRATION / "features" / f"{SOURCE}.{runtime}.csv.gz"
+        write_works(path, kernels)
+        print(f"{path}: {sum(map(len, kernels.values()))} kernels of {len(kernels)} networks")
 
 
 if __name__ == "__main__":
