@@ -138,8 +138,10 @@ ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
 # reads and writes; a depthwise filter reuses each input 9 times instead of hundreds; cores of phones and boards move 1 byte
 # in about the time of 1 to 4 multiply-adds, graphics processors in that of 5 to 50; starting a kernel takes microseconds.
 # Few channels leave lanes idle: time per multiply-add grows as 1 + a / depth + b / filters, so macs / depth and
-# macs / filters are linear terms of it (the second is also the volume that im2col lays out). A product with one row reads
-# each weight for one multiply-add, so it costs what its weights take to stream; further rows find them loaded.
+# macs / filters are linear terms of it. The second is also the volume that im2col and the packing of a product lay out, and
+# on CPUs that is most of it: some tens of multiply-adds for each element, while what the convolution itself reads and writes
+# is then in the caches. A product with one row reads each weight for one multiply-add, so it costs what its weights take to
+# stream; further rows find them loaded.
 FEATURES: tuple[Feature, ...] = (
     _feature("pointwise_macs", "MAC", "compute", (1.0, 1.0), "pointwise", _macs),
     _feature("conv3x3_macs", "MAC", "compute", (0.4, 0.6), "conv3x3", _macs),
@@ -148,10 +150,10 @@ FEATURES: tuple[Feature, ...] = (
     _feature("grouped_macs", "MAC", "compute", (1.5, 2.0), "grouped", _macs),
     _feature("gemm_macs", "MAC", "compute", (1.5, 1.0), "linear", _macs_of_further_rows),
     _feature("matmul_macs", "MAC", "compute", (2.0, 1.5), "matmul recurrent", _macs),
-    _feature("macs_per_depth", "MAC", "compute", (3.0, 20.0), UNTRANSFORMED, _macs_per_depth),
+    _feature("macs_per_depth", "MAC", "compute", (0.3, 20.0), UNTRANSFORMED, _macs_per_depth),
     _feature("conv3x3_macs_per_depth", "MAC", "compute", (3.0, 20.0), "conv3x3", _macs_per_depth),
-    _feature("macs_per_filter", "MAC", "compute", (3.0, 20.0), UNTRANSFORMED, _macs_per_filter),
-    _feature("conv_bytes", "B", "memory", (1.0, 5.0), UNTRANSFORMED, _moved_bytes),
+    _feature("macs_per_filter", "MAC", "compute", (20.0, 20.0), UNTRANSFORMED, _macs_per_filter),
+    _feature("conv_bytes", "B", "memory", (0.2, 5.0), UNTRANSFORMED, _moved_bytes),
     _feature("conv3x3_read_bytes", "B", "memory", (2.0, 5.0), "conv3x3", _read_bytes),
     _feature("conv3x3_write_bytes", "B", "memory", (2.0, 5.0), "conv3x3", _write_bytes),
     _feature("depthwise_bytes", "B", "memory", (1.0, 8.0), "depthwise", _moved_bytes),
