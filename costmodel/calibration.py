@@ -23,7 +23,8 @@ from costmodel.intervals import margins
 from costmodel.model import PooledCosts
 from costmodel.schema.device import find_device
 from costmodel.schema.measurement import Measurement, load_measurements
-from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
+from costmodel.power import energies, fit_power, log_errors
+from costmodel.schema.profile import HeldOut, Power, Profile, Provenance, Range
 from costmodel.specs import benchmark_names, benchmark_network, zoo
 from costmodel.stored import is_stored, stored_works
 from costmodel.version import __version__
@@ -309,10 +310,32 @@ def _profiles(
         progress(table.id)
         costs = pool.costs(table)
         assert costs is not None
-        yield _profile(table, costs, errors[table.id], widths[table.id], note)
+        yield _profile(table, costs, errors[table.id], widths[table.id], note, _power(pool, table))
 
 
-def _profile(table: Table, costs: Array, held_out: Sequence[float], widths: Sequence[float], note: str) -> Profile:
+def _power(pool: Pool, table: Table) -> Power | None:
+    """How energy follows from time and multiply-adds, where enough networks have one; its margins are those of the whole."""
+    metered = table.of({row.network for row in table.rows if row.energy_j is not None})
+    if len(set(metered.networks)) < FEWEST:
+        return None
+    measured = np.array([row.energy_j for row in metered.rows], dtype=np.float64)
+    errors: list[float] = []
+    for part in parts_of(metered.networks, dict(zip(metered.networks, metered.macs, strict=True))):
+        kept, costs = metered.kept(part), pool.costs(table, part)
+        if costs is not None and kept.sum() > 1:
+            power = fit_power(metered.times[kept], metered.macs[kept], measured[kept])
+            errors += log_errors(energies(power, metered.work[~kept] @ costs, metered.macs[~kept]), measured[~kept])
+    base_w, per_mac_j = fit_power(metered.times, metered.macs, measured)
+    return Power(
+        base_w=float(f"{base_w:.6g}"),
+        per_mac_j=float(f"{per_mac_j:.6g}"),
+        margins=tuple(float(f"{width:.4g}") for width in margins({table.id: errors})[table.id]),
+    )
+
+
+def _profile(
+    table: Table, costs: Array, held_out: Sequence[float], widths: Sequence[float], note: str, power: Power | None
+) -> Profile:
     first = table.rows[0]
     residuals = np.array(held_out)
     errors = np.abs(np.expm1(residuals))
@@ -341,6 +364,7 @@ def _profile(table: Table, costs: Array, held_out: Sequence[float], widths: Sequ
         ),
         power_w=float(np.median(powers)) if powers else None,
         power_scope=next((row.energy_scope for row in table.rows if row.power_w is not None), None),
+        power=power,
         note=note,
     )
 
