@@ -21,9 +21,9 @@ from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement
 from costmodel.features import NAMES, amounts, relative_costs, works
 from costmodel.intervals import margins
 from costmodel.model import PooledCosts
+from costmodel.power import energies, fit_power, log_errors
 from costmodel.schema.device import find_device
 from costmodel.schema.measurement import Measurement, load_measurements
-from costmodel.power import energies, fit_power, log_errors
 from costmodel.schema.profile import HeldOut, Power, Profile, Provenance, Range
 from costmodel.specs import benchmark_names, benchmark_network, zoo
 from costmodel.stored import is_stored, stored_works

@@ -34,7 +34,7 @@ NORMS = frozenset(
         "ArgMin", "TopK", "CumSum",
     }
 )  # fmt: skip
-# runtimes without kernels of their own for 3x3, grouped or depthwise convolutions: each becomes a product with the unrolled input
+# runtimes without kernels of their own for 3x3, grouped or depthwise convolutions: they multiply with the unrolled input
 UNROLLING = frozenset({"torch-native"})
 
 
@@ -181,7 +181,7 @@ def relative_costs(processor: str) -> tuple[float, ...]:
 
 
 def work_of(network: Network, kernel: Kernel, runtime: str = "") -> Work:
-    """A kernel with its kind: by its anchor's op and, for a convolution, by its filter and by what the runtime has for it."""
+    """A kernel with its kind: by its anchor's op and, for a convolution, by its filter and what the runtime has for it."""
     kind, shape = _kind(network, kernel, runtime)
     return Work(
         kind=kind,

@@ -2,9 +2,9 @@
 
     python calibration/scripts/mlperf_tables.py mlperf_inference.csv.gz
 
-The file holds one performance run a row: round, submitter, system, host_processor_model_name, framework, benchmark, scenario,
-weight_data_types, latency_ms (LoadGen's mean), min_latency_ms, power_w, energy_mj_per_sample. Taken are the single-stream
-runs of TFLite and ArmNN. Devices are those of calibration/devices that list such a system and processor.
+The file holds one performance run a row: round, submitter, system, host_processor_model_name, framework, benchmark,
+scenario, weight_data_types, latency_ms (LoadGen's mean), min_latency_ms, power_w, energy_mj_per_sample. Taken are the
+single-stream runs of TFLite and ArmNN. Devices are those of calibration/devices that list such a system and processor.
 calibration/SOURCES.md tells what the measurements are worth.
 """
 
@@ -31,7 +31,9 @@ Row = Mapping[str, str]
 PRECISIONS = {"fp32": "fp32", "int8": "int8", "uint8": "int8"}
 # power mode and fan of a system where they are not the usual ones; the usual mode of Xavier is 0, without a limit
 _SYSTEM = re.compile(r"(?P<host>.+?)(-power\.(?P<power>\d))?(-fan\.(?P<fan>\w+))?-(tflite|armnn).*")
-_FRAMEWORK = re.compile(r"(?P<runtime>TFLite|ArmNN)( TFLite)? v(?P<version>\S+)( \((?P<backend>\w+)\)| using (?P<using>\w+))?")
+_FRAMEWORK = re.compile(
+    r"(?P<runtime>TFLite|ArmNN)( TFLite)? v(?P<version>\S+)( \((?P<backend>\w+)\)| using (?P<using>\w+))?"
+)
 _MOBILENET = re.compile(r"mobilenet-(v[12])-(?:precision_\w+?-)?([\d.]+)-(\d+)(?:-quantized|-non-quantized)?")
 _MOBILENET_V3 = re.compile(r"mobilenet-v3-(?:precision_\w+?-)?(large|small)(-minimalistic)?[-_]224(?:_([\d.]+)_\w+)?")
 _OTHERS = {

@@ -62,7 +62,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         lambda: _board("mlperf-board", tables(), METHODS),
     ),
     "mlperf-board-energy": Protocol(
-        "an unseen board with 5 metered networks, asked about networks unseen anywhere: TFLite and ArmNN, energy at the wall",
+        "an unseen board with 5 metered networks, asked about networks unseen anywhere: TFLite, ArmNN, energy at the wall",
         lambda: _board("mlperf-board-energy", _large_enough(on_energy(tables())), ENERGY_METHODS),
     ),
 }
