@@ -21,9 +21,10 @@ from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement
 from costmodel.features import NAMES, amounts, relative_costs, works
 from costmodel.intervals import margins
 from costmodel.model import PooledCosts
+from costmodel.power import energies, fit_power, log_errors
 from costmodel.schema.device import find_device
 from costmodel.schema.measurement import Measurement, load_measurements
-from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
+from costmodel.schema.profile import HeldOut, Power, Profile, Provenance, Range
 from costmodel.specs import benchmark_names, benchmark_network, zoo
 from costmodel.stored import is_stored, stored_works
 from costmodel.version import __version__
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 FEWEST = 5
 FOLDS = 5
+ON_GPU = ("vulkan", "opencl")  # how the variants of configurations on a graphics processor begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ class Table:
     def group(self) -> tuple[str, str, str]:
         """What is pooled: configurations of one runtime on one kind of processor, integer arithmetic apart."""
         first = self.rows[0]
-        processor = "gpu" if first.variant.startswith("vulkan") else "cpu"
+        processor = "gpu" if first.variant.startswith(ON_GPU) else "cpu"
         return first.runtime, processor, "int" if first.precision.startswith("int") else "float"
 
     def kept(self, hidden: frozenset[str]) -> NDArray[np.bool_]:
@@ -112,18 +114,33 @@ def _table(rows: Sequence[Measurement]) -> Table:
 def work_of(runtime: str, network: str, sizes: tuple[tuple[str, int], ...]) -> tuple[tuple[float, ...], float]:
     """The features of a network and its multiply-adds, by the name under which a table lists it.
 
-    That is a name of the runtime's own benchmark, of the zoo, or of a network of which the kernels are stored.
+    That is a name of the runtime's own benchmark, ``BENCHMARK:NAME`` of another's, a name of the zoo, or ``SOURCE:NAME`` of
+    a network of which the kernels are stored.
     """
+    benchmark, name = named(network, runtime)
     try:
-        if is_stored(network):
+        if name in benchmark_names(benchmark):
+            found = benchmark_network(benchmark, name)
+            parts, point = works(found, runtime), found.bind(dict(sizes))
+        elif is_stored(network):
             parts, point = stored_works(network, runtime, dict(sizes).get("N", 1)), {}
         else:
-            found = benchmark_network(runtime, network) if network in benchmark_names(runtime) else zoo(network)
+            found = zoo(network)
             parts, point = works(found, runtime), found.bind(dict(sizes))
     except CostModelError as error:
         raise InvalidMeasurement(f"network {network!r}: {error}") from None
     macs = sum(value_at(part.macs, point) * part.times for part in parts)
     return tuple(float(value_at(extent, point)) for extent in amounts(parts).values()), float(macs)
+
+
+def named(network: str, runtime: str) -> tuple[str, str]:
+    """The benchmark and the name that a table's name of a network stands for.
+
+    >>> named("mlperf:resnet50", "armnn"), named("squeezenet", "ncnn")
+    (('mlperf', 'resnet50'), ('ncnn', 'squeezenet'))
+    """
+    source, colon, name = network.partition(":")
+    return (source, name) if colon else (runtime, network)
 
 
 # -- pooling ----------------------------------------------------------------------------------------------------
@@ -210,13 +227,14 @@ def pools(tables: Sequence[Table], label: Callable[[str], str] = str) -> dict[tu
 
 
 def is_fittable(row: Measurement) -> bool:
-    """Whether a shipped row is of a network that the zoo has, on the configuration that it names.
+    """Whether a shipped row is of a network whose kernels are known, on the configuration that it names.
 
     ncnn runs int8 networks on the CPU also when it is asked for Vulkan, so those rows time a host processor that most
     of them do not name.
     """
     on_host = row.precision.startswith("int") and row.variant.startswith("vulkan")
-    return is_usable(row) and row.network in benchmark_names(row.runtime) and not on_host
+    benchmark, name = named(row.network, row.runtime)
+    return is_usable(row) and not on_host and (name in benchmark_names(benchmark) or is_stored(row.network))
 
 
 @lru_cache(maxsize=1)
@@ -292,10 +310,32 @@ def _profiles(
         progress(table.id)
         costs = pool.costs(table)
         assert costs is not None
-        yield _profile(table, costs, errors[table.id], widths[table.id], note)
+        yield _profile(table, costs, errors[table.id], widths[table.id], note, _power(pool, table))
 
 
-def _profile(table: Table, costs: Array, held_out: Sequence[float], widths: Sequence[float], note: str) -> Profile:
+def _power(pool: Pool, table: Table) -> Power | None:
+    """How energy follows from time and multiply-adds, where enough networks have one; its margins are those of the whole."""
+    metered = table.of({row.network for row in table.rows if row.energy_j is not None})
+    if len(set(metered.networks)) < FEWEST:
+        return None
+    measured = np.array([row.energy_j for row in metered.rows], dtype=np.float64)
+    errors: list[float] = []
+    for part in parts_of(metered.networks, dict(zip(metered.networks, metered.macs, strict=True))):
+        kept, costs = metered.kept(part), pool.costs(table, part)
+        if costs is not None and kept.sum() > 1:
+            power = fit_power(metered.times[kept], metered.macs[kept], measured[kept])
+            errors += log_errors(energies(power, metered.work[~kept] @ costs, metered.macs[~kept]), measured[~kept])
+    base_w, per_mac_j = fit_power(metered.times, metered.macs, measured)
+    return Power(
+        base_w=float(f"{base_w:.6g}"),
+        per_mac_j=float(f"{per_mac_j:.6g}"),
+        margins=tuple(float(f"{width:.4g}") for width in margins({table.id: errors})[table.id]),
+    )
+
+
+def _profile(
+    table: Table, costs: Array, held_out: Sequence[float], widths: Sequence[float], note: str, power: Power | None
+) -> Profile:
     first = table.rows[0]
     residuals = np.array(held_out)
     errors = np.abs(np.expm1(residuals))
@@ -324,6 +364,7 @@ def _profile(table: Table, costs: Array, held_out: Sequence[float], widths: Sequ
         ),
         power_w=float(np.median(powers)) if powers else None,
         power_scope=next((row.energy_scope for row in table.rows if row.power_w is not None), None),
+        power=power,
         note=note,
     )
 

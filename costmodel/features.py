@@ -34,14 +34,17 @@ NORMS = frozenset(
         "ArgMin", "TopK", "CumSum",
     }
 )  # fmt: skip
+# runtimes without kernels of their own for 3x3, grouped or depthwise convolutions: they multiply with the unrolled input
+UNROLLING = frozenset({"torch-native"})
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """One kernel as the features see it; what it does in one run, in counts that may be open.
 
-    ``depth`` and ``filters``: channels of a convolution's filter, and how many filters each group has. ``rows``: of a
-    product with a stored matrix, how many rows use it. ``times``: how many such kernels the network has.
+    ``depth`` and ``filters``: channels of a convolution's filter (of an unrolled one, its elements), and how many filters
+    each group has. ``rows``: of a product with a stored matrix, how many rows use it. ``times``: how many such kernels the
+    network has.
     """
 
     kind: str
@@ -135,9 +138,10 @@ ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
 # reads and writes, which is arithmetic on every byte; a depthwise filter reuses each input 9 times instead of hundreds;
 # cores of phones and boards move 1 byte in about the time of 1 to 4 multiply-adds, graphics processors in that of 5 to 50;
 # starting a kernel takes microseconds. Few channels leave lanes idle: time per multiply-add grows as 1 + a / depth +
-# b / filters, so macs / depth and macs / filters are linear terms of it (the second is also the volume that im2col lays
-# out). A product with one row reads each weight for one multiply-add, so it costs what its weights take to stream; further
-# rows find them loaded.
+# b / filters, so macs / depth and macs / filters are linear terms of it. The second is also the volume that im2col and the
+# packing of a product lay out, and on CPUs that is most of it: some tens of multiply-adds for each element, while what the
+# convolution itself reads and writes is then in the caches. A product with one row reads each weight for one multiply-add,
+# so it costs what its weights take to stream; further rows find them loaded.
 FEATURES: tuple[Feature, ...] = (
     _feature("pointwise_macs", "MAC", "compute", (1.0, 1.0), "pointwise", _macs),
     _feature("conv3x3_macs", "MAC", "compute", (0.4, 0.6), "conv3x3", _macs),
@@ -146,10 +150,10 @@ FEATURES: tuple[Feature, ...] = (
     _feature("grouped_macs", "MAC", "compute", (1.5, 2.0), "grouped", _macs),
     _feature("gemm_macs", "MAC", "compute", (1.5, 1.0), "linear", _macs_of_further_rows),
     _feature("matmul_macs", "MAC", "compute", (2.0, 1.5), "matmul recurrent", _macs),
-    _feature("macs_per_depth", "MAC", "compute", (3.0, 20.0), UNTRANSFORMED, _macs_per_depth),
+    _feature("macs_per_depth", "MAC", "compute", (0.3, 20.0), UNTRANSFORMED, _macs_per_depth),
     _feature("conv3x3_macs_per_depth", "MAC", "compute", (3.0, 20.0), "conv3x3", _macs_per_depth),
-    _feature("macs_per_filter", "MAC", "compute", (3.0, 20.0), UNTRANSFORMED, _macs_per_filter),
-    _feature("conv_bytes", "B", "memory", (1.0, 5.0), UNTRANSFORMED, _moved_bytes),
+    _feature("macs_per_filter", "MAC", "compute", (20.0, 20.0), UNTRANSFORMED, _macs_per_filter),
+    _feature("conv_bytes", "B", "memory", (0.2, 5.0), UNTRANSFORMED, _moved_bytes),
     _feature("conv3x3_read_bytes", "B", "compute", (2.0, 5.0), "conv3x3", _read_bytes),
     _feature("conv3x3_write_bytes", "B", "compute", (2.0, 5.0), "conv3x3", _write_bytes),
     _feature("depthwise_bytes", "B", "memory", (1.0, 8.0), "depthwise", _moved_bytes),
@@ -176,9 +180,9 @@ def relative_costs(processor: str) -> tuple[float, ...]:
     return tuple(feature.relative_cost[processor == "gpu"] for feature in FEATURES)
 
 
-def work_of(network: Network, kernel: Kernel) -> Work:
-    """A kernel with its kind: by its anchor's op and, for a convolution, by its filter."""
-    kind, depth, filters, rows = _kind(network, kernel)
+def work_of(network: Network, kernel: Kernel, runtime: str = "") -> Work:
+    """A kernel with its kind: by its anchor's op and, for a convolution, by its filter and what the runtime has for it."""
+    kind, depth, filters, rows = _kind(network, kernel, runtime)
     return Work(
         kind=kind,
         op=kernel.op,
@@ -195,11 +199,11 @@ def work_of(network: Network, kernel: Kernel) -> Work:
     )
 
 
-def _kind(network: Network, kernel: Kernel) -> tuple[str, Extent, Extent, Extent]:
+def _kind(network: Network, kernel: Kernel, runtime: str) -> tuple[str, Extent, Extent, Extent]:
     """The kind, and what of the kernel's shape matters for it: depth, filters, rows."""
     op = kernel.op
     if op in CONV_OPS:
-        return (*_convolution(network, kernel), 1)
+        return (*_convolution(network, kernel, unrolls=runtime in UNROLLING), 1)
     if op in ("LSTM", "GRU", "RNN"):
         return "recurrent", 1, 1, 1
     if kernel.macs != 0:
@@ -217,7 +221,7 @@ def _rows(network: Network, kernel: Kernel) -> Extent:
     return product(y.dims[:-1]) if y.is_known else 1
 
 
-def _convolution(network: Network, kernel: Kernel) -> tuple[str, Extent, Extent]:
+def _convolution(network: Network, kernel: Kernel, *, unrolls: bool) -> tuple[str, Extent, Extent]:
     layer = kernel.anchor
     stored = max((network.tensors[name] for name in layer.inputs[1:] if name), key=_rank)
     group = layer.attributes.get("group", 1)
@@ -225,6 +229,9 @@ def _convolution(network: Network, kernel: Kernel) -> tuple[str, Extent, Extent]
     outer, inner, *window = stored.dims
     share = floor_divide(outer, groups)
     depth, filters = (share, inner) if layer.op == "ConvTranspose" else (inner, share)
+    if unrolls:
+        is_plain = groups == 1 and product(window) == 1
+        return "pointwise" if is_plain else "conv", depth * product(window), filters
     is_thin = groups != 1 and (depth == 1 or filters == 1)  # no channel or no filter that shares what is loaded
     return "depthwise" if is_thin else _conv_kind(layer, groups, window), depth, filters
 
@@ -244,7 +251,7 @@ def _rank(tensor: Tensor) -> int:
 
 def works(network: Network, runtime: str) -> tuple[Work, ...]:
     """The kernels of a network under a runtime, each with its kind."""
-    return tuple(work_of(network, kernel) for kernel in fuse(network, runtime))
+    return tuple(work_of(network, kernel, runtime) for kernel in fuse(network, runtime))
 
 
 def amounts(parts: Iterable[Work]) -> dict[str, Extent]:

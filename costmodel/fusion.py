@@ -53,7 +53,8 @@ GENERIC = (
 )
 EAGER: tuple[Pattern, ...] = ()
 
-PATTERNS: Mapping[str, tuple[Pattern, ...]] = {"ncnn": NCNN, "torch": EAGER}
+# torch-native: PyTorch on processors for which it brings no library of convolutions, such as Arm's in its first releases
+PATTERNS: Mapping[str, tuple[Pattern, ...]] = {"ncnn": NCNN, "torch": EAGER, "torch-native": EAGER}
 
 
 @dataclass(frozen=True, slots=True)

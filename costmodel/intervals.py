@@ -55,7 +55,5 @@ def _scales(errors: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """The typical size of each configuration's errors: their median, drawn towards that of all where they are few."""
     medians = {name: max(median(map(abs, found)), NOISE) for name, found in errors.items()}
     usual = median(medians.values()) if medians else NOISE
-    return {
-        name: (own ** len(errors[name]) * usual**USUAL_WEIGHT) ** (1 / (len(errors[name]) + USUAL_WEIGHT))
-        for name, own in medians.items()
-    }
+    weights = {name: len(errors[name]) / (len(errors[name]) + USUAL_WEIGHT) for name in medians}
+    return {name: own ** weights[name] * usual ** (1 - weights[name]) for name, own in medians.items()}

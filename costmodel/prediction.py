@@ -129,14 +129,15 @@ def _predicted(
     timed = _timed(network, profile, point)
     kernels = _kernel_times(timed)
     extrapolating, stretch = _extrapolation(network, profile, point)
-    time_s = _estimate(sum(kernel.time_s for kernel in kernels), profile, level, stretch)
+    time_s = _estimate(sum(kernel.time_s for kernel in kernels), profile.held_out.margins, level, stretch)
+    energy_j, power_w = _energy(timed, time_s, profile, level, stretch, point)
     return Prediction(
         network=network.name,
         profile=profile.id,
         sizes=point,
         time_s=time_s,
-        energy_j=time_s.scaled(profile.power_w) if profile.power_w is not None else None,
-        power_w=_certain(profile.power_w, time_s.level),
+        energy_j=energy_j,
+        power_w=power_w,
         memory_bytes=memory(network).at(point).peak_bytes,
         bound=_largest(seconds for _, seconds in timed),
         extrapolating=extrapolating,
@@ -246,8 +247,26 @@ def _largest(parts: Iterable[Mapping[str, float]]) -> str:
     return max(sums, key=lambda bound: sums[bound], default="launch")
 
 
-def _estimate(value: float, profile: Profile, level: float, stretch: float) -> Estimate:
-    radius, supported = conformal_radius(profile.held_out.margins, level)
+def _energy(
+    timed: Sequence[tuple[Work, object]],
+    time_s: Estimate,
+    profile: Profile,
+    level: float,
+    stretch: float,
+    point: Mapping[str, int],
+) -> tuple[Estimate | None, Estimate | None]:
+    """Energy, with its own interval where energies were measured, and the mean power that it stands for."""
+    if profile.power is None:
+        constant = profile.power_w
+        return (time_s.scaled(constant), _certain(constant, time_s.level)) if constant is not None else (None, None)
+    macs = sum(value_at(work.macs, point) * work.times for work, _ in timed)
+    energy_j = profile.power.base_w * time_s.value + profile.power.per_mac_j * macs
+    power_w = energy_j / time_s.value if time_s.value else profile.power.base_w
+    return _estimate(energy_j, profile.power.margins, level, stretch), _certain(power_w, time_s.level)
+
+
+def _estimate(value: float, margins: Sequence[float], level: float, stretch: float) -> Estimate:
+    radius, supported = conformal_radius(margins, level)
     spread = math.exp(min(radius * stretch, 50.0))
     return Estimate(value, value / spread, value * spread, supported)
 

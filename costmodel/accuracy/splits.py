@@ -62,21 +62,28 @@ METHODS: Mapping[str, Method] = {
 
 
 def leave_networks_out(
-    tables: Sequence[Table], protocol: str, *, group_of: Callable[[Table], str], label: Label = str, parts: int | None = None
+    tables: Sequence[Table],
+    protocol: str,
+    *,
+    group_of: Callable[[Table], str],
+    label: Label = str,
+    parts: int | None = None,
+    methods: Mapping[str, Method] = METHODS,
 ) -> Accuracy:
     """Hide networks from every configuration, fit, and predict them on each; the intervals come from hiding further ones.
 
     Networks of one ``label`` (a family) are hidden together; ``parts`` hides several labels at once, in so many parts,
-    instead of one after the other. Raises CannotCalibrate for a configuration with fewer than 5 networks.
+    instead of one after the other. The first of the ``methods`` is reported, the others are its baselines. Raises
+    CannotCalibrate for a configuration with fewer than 5 networks.
     """
     for table in tables:
         if len(set(table.networks)) < FEWEST:
             count = len(set(table.networks))
             raise CannotCalibrate(f"{table.id} has {count} networks; leaving some out takes at least {FEWEST}")
-    results: dict[str, list[Case]] = {name: [] for name in METHODS}
+    results: dict[str, list[Case]] = {name: [] for name in methods}
     for pool in pools(tables, label).values():
         for part in _parts(pool, parts):
-            for name, method in METHODS.items():
+            for name, method in methods.items():
                 results[name] += _hidden_cases(pool, method, part, group_of)
     return summary(protocol, results)
 
@@ -109,14 +116,21 @@ def _hidden_cases(pool: Pool, method: Method, part: frozenset[str], group_of: Ca
 
 
 def leave_devices_out(
-    tables: Sequence[Table], protocol: str, *, measured: int, draws: int, label: Label = str, random_state: int = 0
+    tables: Sequence[Table],
+    protocol: str,
+    *,
+    measured: int,
+    draws: int,
+    label: Label = str,
+    random_state: int = 0,
+    methods: Mapping[str, Method] = METHODS,
 ) -> Accuracy:
     """Hide a device, measure a few networks on it, and predict networks that are hidden from every device.
 
     In each of the ``draws`` a third of the networks (by label) is hidden from all, and ``measured`` of the others are known
     of the device. The intervals on a device come from the errors on the other devices.
     """
-    results: dict[str, list[Case]] = {name: [] for name in METHODS}
+    results: dict[str, list[Case]] = {name: [] for name in methods}
     rng = np.random.default_rng(random_state)
     for group in pools(tables, label).values():
         for device in dict.fromkeys(table.rows[0].device for table in group.tables):
@@ -126,7 +140,7 @@ def leave_devices_out(
                 asked = rng.choice(len(parts := _parts(source, 3)), 1)[0]
                 few_of_each = (_with_few(table, parts[asked], measured, rng) for table in new)
                 for few in (table for table in few_of_each if table is not None):
-                    for name, method in METHODS.items():
+                    for name, method in methods.items():
                         errors = method.errors(source, few, parts[asked], parts[asked])
                         results[name] += [
                             Case(few.id, few.networks[row], "/".join(few.group), error, 0.0, float(few.times[row]))

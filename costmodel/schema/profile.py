@@ -44,6 +44,19 @@ class HeldOut(BaseModel):
     margins: tuple[float, ...]
 
 
+class Power(BaseModel):
+    """Energy of a run = ``base_w`` times its time + ``per_mac_j`` for each multiply-add.
+
+    ``margins`` are those of the energy of networks that the fit had not seen, as in HeldOut.
+    """
+
+    model_config = STRICT
+
+    base_w: float = Field(ge=0)
+    per_mac_j: float = Field(ge=0)
+    margins: tuple[float, ...]
+
+
 class Provenance(BaseModel):
     """What the profile was fitted on, and with what."""
 
@@ -73,6 +86,7 @@ class Profile(BaseModel):
     provenance: Provenance
     power_w: float | None = Field(default=None, gt=0)
     power_scope: str | None = None
+    power: Power | None = None
     note: str = ""
 
     @property
