@@ -54,7 +54,7 @@ class Table:
     def group(self) -> tuple[str, str, str]:
         """What is pooled: configurations of one runtime on one kind of processor, integer arithmetic apart."""
         first = self.rows[0]
-        processor = "gpu" if first.variant.startswith("vulkan") else "cpu"
+        processor = "gpu" if on_gpu(first) else "cpu"
         return first.runtime, processor, "int" if first.precision.startswith("int") else "float"
 
     def kept(self, hidden: frozenset[str]) -> NDArray[np.bool_]:
@@ -95,6 +95,11 @@ def gather(measurements: Iterable[Measurement]) -> list[Table]:
 def is_usable(row: Measurement) -> bool:
     """Whether a row is a sound time of the inference of a whole network."""
     return row.time_s is not None and not row.suspect and (row.task, row.scope) == ("inference", "network")
+
+
+def on_gpu(row: Measurement) -> bool:
+    """Whether a row is of a device's graphics processor, as its variant says."""
+    return row.variant.startswith(("vulkan", "gpu"))
 
 
 def _table(rows: Sequence[Measurement]) -> Table:
@@ -210,13 +215,14 @@ def pools(tables: Sequence[Table], label: Callable[[str], str] = str) -> dict[tu
 
 
 def is_fittable(row: Measurement) -> bool:
-    """Whether a shipped row is of a network that the zoo has, on the configuration that it names.
+    """Whether a shipped row is of a network whose kernels are known, on the configuration that it names.
 
     ncnn runs int8 networks on the CPU also when it is asked for Vulkan, so those rows time a host processor that most
     of them do not name.
     """
     on_host = row.precision.startswith("int") and row.variant.startswith("vulkan")
-    return is_usable(row) and row.network in benchmark_names(row.runtime) and not on_host
+    is_known = is_stored(row.network) or row.network in benchmark_names(row.runtime)
+    return is_usable(row) and is_known and not on_host
 
 
 @lru_cache(maxsize=1)
