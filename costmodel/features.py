@@ -45,7 +45,8 @@ class Work:
     """One kernel as the features see it; what it does in one run, in counts that may be open.
 
     ``depth`` and ``filters``: channels of a convolution's filter, and how many filters each group has. ``rows``: of a
-    product with a stored matrix, how many rows use it. ``times``: how many such kernels the network has.
+    product with a stored matrix, how many rows use it. ``inputs``: how many of the network's inputs it reads. ``times``: how
+    many such kernels the network has.
     """
 
     kind: str
@@ -58,6 +59,7 @@ class Work:
     depth: Extent = 1
     filters: Extent = 1
     rows: Extent = 1
+    inputs: int = 0
     times: int = 1
     name: str = ""
     layers: tuple[str, ...] = ()
@@ -129,6 +131,10 @@ def _other_flops(work: Work) -> Extent:
     return work.other_flops
 
 
+def _inputs(work: Work) -> Extent:
+    return work.inputs
+
+
 def _one(_: Work) -> Extent:
     return 1
 
@@ -146,7 +152,7 @@ ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
 # macs / filters are linear terms of it (the second is also the volume that im2col lays out); in a grouped convolution, where
 # both are few, the overhead of a group counts too, macs / (depth * filters). A product with one row reads each weight for one
 # multiply-add, so it costs what its weights take to stream; further rows find them loaded. A join reads a tensor that was
-# written long before, so it has left the cache.
+# written long before, so it has left the cache. With its inputs a network reaches a graphics processor, which takes a wait.
 FEATURES: tuple[Feature, ...] = (
     _feature("pointwise_macs", "MAC", "compute", (1.0, 1.0), "pointwise", _macs),
     _feature("conv3x3_macs", "MAC", "compute", (0.4, 0.6), "conv3x3", _macs),
@@ -177,6 +183,7 @@ FEATURES: tuple[Feature, ...] = (
     _feature("elementwise_flops", "FLOP", "compute", (1.0, 2.0), "elementwise join", _other_flops),
     _feature("product_kernels", "kernel", "launch", (2e4, 1e6), f"{CONVOLUTIONS} {STORED}", _one),
     _feature("other_kernels", "kernel", "launch", (1e4, 5e5), f"matmul {OTHERS}", _one),
+    _feature("inputs", "input", "launch", (1e5, 1e8), ALL, _inputs),
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
@@ -203,6 +210,7 @@ def work_of(network: Network, kernel: Kernel, runtime: str = "") -> Work:
         read_bytes=kernel.read_bytes,
         write_bytes=kernel.write_bytes,
         weight_bytes=kernel.weight_bytes,
+        inputs=len({name for layer in kernel.layers for name in layer.inputs} & set(network.inputs)),
         name=kernel.name,
         layers=tuple(layer.name for layer in kernel.layers),
         **shape,
