@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 FEWEST = 5
 FOLDS = 5
-ON_GPU = ("vulkan", "opencl")  # how the variants of configurations on a graphics processor begin
+ON_GPU = ("vulkan", "opencl", "gpu")  # how the variants of configurations on a graphics processor begin
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Table:
     def group(self) -> tuple[str, str, str]:
         """What is pooled: configurations of one runtime on one kind of processor, integer arithmetic apart."""
         first = self.rows[0]
-        processor = "gpu" if first.variant.startswith(ON_GPU) else "cpu"
+        processor = "gpu" if on_gpu(first) else "cpu"
         return first.runtime, processor, "int" if first.precision.startswith("int") else "float"
 
     def kept(self, hidden: frozenset[str]) -> NDArray[np.bool_]:
@@ -97,6 +97,11 @@ def gather(measurements: Iterable[Measurement]) -> list[Table]:
 def is_usable(row: Measurement) -> bool:
     """Whether a row is a sound time of the inference of a whole network."""
     return row.time_s is not None and not row.suspect and (row.task, row.scope) == ("inference", "network")
+
+
+def on_gpu(row: Measurement) -> bool:
+    """Whether a row is of a device's graphics processor, as its variant says."""
+    return row.variant.startswith(ON_GPU)
 
 
 def _table(rows: Sequence[Measurement]) -> Table:

@@ -30,12 +30,16 @@ NORMS = frozenset(
     {
         "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LRN",
         "Softmax", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "SimplifiedLayerNormalization",
-        "SkipLayerNormalization", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "ArgMax",
-        "ArgMin", "TopK", "CumSum",
+        "SkipLayerNormalization", "ArgMax", "ArgMin", "TopK", "CumSum",
     }
 )  # fmt: skip
+REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2"})
 # runtimes without kernels of their own for 3x3, grouped or depthwise convolutions: they multiply with the unrolled input
 UNROLLING = frozenset({"torch-native"})
+# XNNPACK and QNNPACK run a 3x3 convolution by the kernels of every other one, without Winograd's transform
+UNTRANSFORMING = frozenset({"tflite", "torch-mobile"})
+# the largest window for which runtimes have a depthwise kernel of its own: 5x5
+DEPTHWISE_TAPS = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +47,8 @@ class Work:
     """One kernel as the features see it; what it does in one run, in counts that may be open.
 
     ``depth`` and ``filters``: channels of a convolution's filter (of an unrolled one, its elements), and how many filters
-    each group has. ``rows``: of a product with a stored matrix, how many rows use it. ``times``: how many such kernels the
-    network has.
+    each group has. ``rows``: of a product with a stored matrix, how many rows use it. ``inputs``: how many of the network's
+    inputs it reads. ``times``: how many such kernels the network has.
     """
 
     kind: str
@@ -57,6 +61,7 @@ class Work:
     depth: Extent = 1
     filters: Extent = 1
     rows: Extent = 1
+    inputs: int = 0
     times: int = 1
     name: str = ""
     layers: tuple[str, ...] = ()
@@ -100,6 +105,10 @@ def _macs_per_filter(work: Work) -> Extent:
     return floor_divide(work.macs, work.filters)
 
 
+def _macs_per_depth_and_filter(work: Work) -> Extent:
+    return floor_divide(work.macs, product((work.depth, work.filters)))
+
+
 def _macs_of_further_rows(work: Work) -> Extent:
     return work.macs - floor_divide(work.macs, work.rows)
 
@@ -124,14 +133,18 @@ def _other_flops(work: Work) -> Extent:
     return work.other_flops
 
 
+def _inputs(work: Work) -> Extent:
+    return work.inputs
+
+
 def _one(_: Work) -> Extent:
     return 1
 
 
-CONVOLUTIONS = "pointwise conv3x3 conv grouped depthwise"
+CONVOLUTIONS = "pointwise conv3x3 conv grouped depthwise depthwise_wide"
 UNTRANSFORMED = "pointwise conv grouped"
 STORED = "linear recurrent"
-OTHERS = "pool norm copy elementwise"
+OTHERS = "pool norm reduction copy elementwise join"
 ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
 
 # Relative costs: Winograd's F(4x4, 3x3) needs 2.25 to 4 times fewer products (Lavin & Gray 2016), but transforms what it
@@ -140,33 +153,41 @@ ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
 # starting a kernel takes microseconds. Few channels leave lanes idle: time per multiply-add grows as 1 + a / depth +
 # b / filters, so macs / depth and macs / filters are linear terms of it. The second is also the volume that im2col and the
 # packing of a product lay out, and on CPUs that is most of it: some tens of multiply-adds for each element, while what the
-# convolution itself reads and writes is then in the caches. A product with one row reads each weight for one multiply-add,
-# so it costs what its weights take to stream; further rows find them loaded.
+# convolution itself reads and writes is then in the caches. In a grouped convolution, where both are few, the overhead of a
+# group counts too, macs / (depth * filters). A product with one row reads each weight for one multiply-add, so it costs what
+# its weights take to stream; further rows find them loaded. A join reads a tensor that was written long before, so it has
+# left the cache. With its inputs a network reaches a graphics processor, which takes a wait.
 FEATURES: tuple[Feature, ...] = (
     _feature("pointwise_macs", "MAC", "compute", (1.0, 1.0), "pointwise", _macs),
     _feature("conv3x3_macs", "MAC", "compute", (0.4, 0.6), "conv3x3", _macs),
     _feature("conv_macs", "MAC", "compute", (1.0, 1.0), "conv", _macs),
     _feature("depthwise_macs", "MAC", "compute", (2.0, 4.0), "depthwise", _macs),
+    _feature("depthwise_wide_macs", "MAC", "compute", (6.0, 8.0), "depthwise_wide", _macs),
     _feature("grouped_macs", "MAC", "compute", (1.5, 2.0), "grouped", _macs),
     _feature("gemm_macs", "MAC", "compute", (1.5, 1.0), "linear", _macs_of_further_rows),
     _feature("matmul_macs", "MAC", "compute", (2.0, 1.5), "matmul recurrent", _macs),
     _feature("macs_per_depth", "MAC", "compute", (0.3, 20.0), UNTRANSFORMED, _macs_per_depth),
     _feature("conv3x3_macs_per_depth", "MAC", "compute", (3.0, 20.0), "conv3x3", _macs_per_depth),
     _feature("macs_per_filter", "MAC", "compute", (20.0, 20.0), UNTRANSFORMED, _macs_per_filter),
+    _feature("grouped_macs_per_depth", "MAC", "compute", (3.0, 20.0), "grouped", _macs_per_depth),
+    _feature("grouped_macs_per_group", "MAC", "compute", (5.0, 20.0), "grouped", _macs_per_depth_and_filter),
     _feature("conv_bytes", "B", "memory", (0.2, 5.0), UNTRANSFORMED, _moved_bytes),
     _feature("conv3x3_read_bytes", "B", "compute", (2.0, 5.0), "conv3x3", _read_bytes),
     _feature("conv3x3_write_bytes", "B", "compute", (2.0, 5.0), "conv3x3", _write_bytes),
-    _feature("depthwise_bytes", "B", "memory", (1.0, 8.0), "depthwise", _moved_bytes),
+    _feature("depthwise_bytes", "B", "memory", (1.0, 8.0), "depthwise depthwise_wide", _moved_bytes),
     _feature("conv_weight_bytes", "B", "memory", (0.5, 2.0), CONVOLUTIONS, _weight_bytes),
     _feature("linear_weight_bytes", "B", "memory", (1.0, 5.0), STORED, _weight_bytes),
     _feature("product_bytes", "B", "memory", (1.0, 5.0), f"{STORED} matmul", _moved_bytes),
-    _feature("elementwise_bytes", "B", "memory", (1.0, 5.0), "elementwise norm pool", _moved_bytes),
+    _feature("elementwise_bytes", "B", "memory", (1.0, 5.0), "elementwise norm reduction pool", _moved_bytes),
+    _feature("join_bytes", "B", "memory", (1.0, 5.0), "join", _moved_bytes),
     _feature("copy_bytes", "B", "memory", (1.0, 5.0), "copy", _moved_bytes),
     _feature("pool_flops", "FLOP", "compute", (1.0, 2.0), "pool", _other_flops),
     _feature("norm_flops", "FLOP", "compute", (1.0, 2.0), "norm", _other_flops),
-    _feature("elementwise_flops", "FLOP", "compute", (1.0, 2.0), "elementwise", _other_flops),
+    _feature("reduction_flops", "FLOP", "compute", (2.0, 5.0), "reduction", _other_flops),
+    _feature("elementwise_flops", "FLOP", "compute", (1.0, 2.0), "elementwise join", _other_flops),
     _feature("product_kernels", "kernel", "launch", (2e4, 1e6), f"{CONVOLUTIONS} {STORED}", _one),
     _feature("other_kernels", "kernel", "launch", (1e4, 5e5), f"matmul {OTHERS}", _one),
+    _feature("inputs", "input", "launch", (1e5, 1e8), ALL, _inputs),
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
@@ -183,6 +204,8 @@ def relative_costs(processor: str) -> tuple[float, ...]:
 def work_of(network: Network, kernel: Kernel, runtime: str = "") -> Work:
     """A kernel with its kind: by its anchor's op and, for a convolution, by its filter and what the runtime has for it."""
     kind, depth, filters, rows = _kind(network, kernel, runtime)
+    if kind == "conv3x3" and runtime in UNTRANSFORMING:
+        kind = "conv"
     return Work(
         kind=kind,
         op=kernel.op,
@@ -191,6 +214,7 @@ def work_of(network: Network, kernel: Kernel, runtime: str = "") -> Work:
         read_bytes=kernel.read_bytes,
         write_bytes=kernel.write_bytes,
         weight_bytes=kernel.weight_bytes,
+        inputs=len({name for layer in kernel.layers for name in layer.inputs} & set(network.inputs)),
         name=kernel.name,
         layers=tuple(layer.name for layer in kernel.layers),
         depth=depth,
@@ -212,7 +236,19 @@ def _kind(network: Network, kernel: Kernel, runtime: str) -> tuple[str, Extent, 
         return "pool", 1, 1, 1
     if op in NORMS:
         return "norm", 1, 1, 1
-    return "copy" if op in COPIES else "elementwise", 1, 1, 1
+    if op in REDUCTIONS:
+        return "reduction", 1, 1, 1
+    if op in COPIES:
+        return "copy", 1, 1, 1
+    return "join" if _joins(network, kernel) else "elementwise", 1, 1, 1
+
+
+def _joins(network: Network, kernel: Kernel) -> bool:
+    """Whether a kernel reads several tensors that are as large as what it writes."""
+    written = network.tensors[kernel.layers[-1].outputs[0]].dims
+    read = {name for layer in kernel.layers for name in layer.inputs if name and name not in kernel.inside}
+    same = [name for name in read if not network.tensors[name].constant and network.tensors[name].dims == written]
+    return len(same) > 1
 
 
 def _rows(network: Network, kernel: Kernel) -> Extent:
@@ -233,7 +269,13 @@ def _convolution(network: Network, kernel: Kernel, *, unrolls: bool) -> tuple[st
         is_plain = groups == 1 and product(window) == 1
         return "pointwise" if is_plain else "conv", depth * product(window), filters
     is_thin = groups != 1 and (depth == 1 or filters == 1)  # no channel or no filter that shares what is loaded
-    return "depthwise" if is_thin else _conv_kind(layer, groups, window), depth, filters
+    kind = _depthwise_kind(window) if is_thin else _conv_kind(layer, groups, window)
+    return kind, depth, filters
+
+
+def _depthwise_kind(window: list[Extent]) -> str:
+    taps = product(window)
+    return "depthwise_wide" if isinstance(taps, int) and taps > DEPTHWISE_TAPS else "depthwise"
 
 
 def _conv_kind(layer: Layer, groups: Extent, window: list[Extent]) -> str:

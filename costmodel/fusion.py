@@ -9,10 +9,10 @@ quantisers are none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costmodel.counts import written_bytes
-from costmodel.dims import Extent, total
+from costmodel.dims import Extent, floor_divide, total
 from costmodel.graph import Layer, Network, Tensor
 from costmodel.qdq import DEQUANTIZE, find_quantized
 
@@ -52,9 +52,21 @@ GENERIC = (
     HARD,
 )
 EAGER: tuple[Pattern, ...] = ()
+# phones' kernels clamp what they write: convolutions, products and, as part of a residual block, additions
+RELUS = frozenset({"Relu", "Clip"})
+MOBILE = (
+    Pattern(CONVOLUTIONS, (NORMALIZATION, BIAS, RELUS)),
+    Pattern(PRODUCTS, (BIAS, RELUS)),
+    Pattern(frozenset({"Add"}), (RELUS, frozenset({"Mul"}), frozenset({"Div"})), gated=True),
+    Pattern(frozenset({"Mul", "BatchNormalization"}), (RELUS,)),
+)
 
 # torch-native: PyTorch on processors for which it brings no library of convolutions, such as Arm's in its first releases
-PATTERNS: Mapping[str, tuple[Pattern, ...]] = {"ncnn": NCNN, "torch": EAGER, "torch-native": EAGER}
+PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
+    "ncnn": NCNN, "torch": EAGER, "torch-native": EAGER, "tflite": MOBILE, "torch-mobile": MOBILE,
+}  # fmt: skip
+# layers that a runtime has no kernel for: the ops that it runs one after the other in place of each, every one over the whole tensor
+WRITTEN_OUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {"tflite": {"BatchNormalization": ("Mul", "Add")}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,11 @@ class Kernel:
     @property
     def anchor(self) -> Layer:
         return self.layers[0]
+
+    @property
+    def inside(self) -> frozenset[str]:
+        """The tensors that never reach memory."""
+        return frozenset(name for layer in self.layers[:-1] for name in layer.outputs)
 
 
 def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
@@ -94,8 +111,15 @@ def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
             continue
         chain = _chain(network, i, patterns.get(layer.op))
         absorbed.update(chain)
-        kernels.append(_kernel(network, [network.layers[j] for j in chain], held))
+        kernel = _kernel(network, [network.layers[j] for j in chain], held)
+        kernels += _written_out(kernel, WRITTEN_OUT.get(runtime, {}).get(layer.op, (layer.op,)))
     return tuple(kernels)
+
+
+def _written_out(kernel: Kernel, ops: tuple[str, ...]) -> list[Kernel]:
+    """A kernel as several, which share its arithmetic and each move as much as it does."""
+    flops = floor_divide(kernel.other_flops, len(ops))
+    return [replace(kernel, op=op, other_flops=flops) for op in ops] if len(ops) > 1 else [kernel]
 
 
 def _held(network: Network, written: Mapping[str, Tensor | None]) -> Mapping[str, Tensor]:
