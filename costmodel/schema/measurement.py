@@ -1,11 +1,13 @@
 """Measurements: a CSV table, one row for each network that ran on a device. SI units; docs/add-a-device.md explains it.
 
-An empty cell means unknown. All that is wrong with a table is told at once, by row and column.
+An empty cell means unknown. All that is wrong with a table is told at once, by row and column. A table of which the name
+ends in ``.gz`` is compressed.
 """
 
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,6 +65,7 @@ ENERGY_SCOPES: Mapping[str, str] = {
 _ENERGY_SCOPES = {**ENERGY_SCOPES, **{f"{scope}-net": f"{told}, less idle power" for scope, told in ENERGY_SCOPES.items()}}
 
 SHOWN_PROBLEMS = 10
+COMPRESSED = ".gz"
 _SIZE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([1-9][0-9]*)")
 _KEEP, _MILLI, _MICRO, _KILO = "keep the values", "divide by 1000", "divide by 1e6", "multiply by 1000"
 _TIMES = {"s": _KEEP, "sec": _KEEP, "ms": _MILLI, "us": _MICRO, "ns": "divide by 1e9"}
@@ -213,8 +216,8 @@ def read_measurements(table: str | Path | TextIO) -> list[Measurement]:
     """
     if isinstance(table, (str, Path)):
         try:
-            text = Path(table).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            text = _text(Path(table))
+        except (OSError, EOFError, UnicodeDecodeError) as error:
             raise InvalidMeasurement(f"{table}: cannot be read as UTF-8 text: {error}") from error
         return _read(str(table), text)
     return _read(str(getattr(table, "name", "the table")), table.read())
@@ -230,22 +233,29 @@ def write_measurements(path: str | Path, rows: Iterable[Measurement]) -> None:
     writer.writerow(names)
     defaults = {name: Measurement.model_fields[name].get_default() for name in ("task", "scope")}
     writer.writerows([_cell(row.get(name, defaults.get(name))) for name in names] for row in cells)
-    write_whole(Path(path), text.getvalue())
+    compressed = str(path).endswith(COMPRESSED)
+    write_whole(Path(path), gzip.compress(text.getvalue().encode(), mtime=0) if compressed else text.getvalue())
 
 
 def load_measurements() -> list[Measurement]:
     """Every measurement that comes with the library.
 
     >>> sorted({row.source for row in load_measurements()})
-    ['ncnn-benchmark']
+    ['ncnn-benchmark', 'timm-benchmark']
     """
     return list(_shipped())
 
 
 @lru_cache(maxsize=1)
 def _shipped() -> tuple[Measurement, ...]:
-    tables = sorted((data_folder("calibration") / "measurements").glob("*.csv"))
+    folder = data_folder("calibration") / "measurements"
+    tables = sorted((*folder.glob("*.csv"), *folder.glob(f"*.csv{COMPRESSED}")))
     return tuple(row for table in tables for row in read_measurements(table))
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    return (gzip.decompress(data) if path.name.endswith(COMPRESSED) else data).decode("utf-8-sig")
 
 
 def _cell(value: object) -> str:

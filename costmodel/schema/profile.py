@@ -108,12 +108,12 @@ def read_profile(path: Path) -> Profile:
         raise InvalidProfile(f"{path}: {where}: {first['msg']}; calibrate again to write it anew") from None
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file completely or not at all: to a temporary file beside it, then renamed."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:
