@@ -21,7 +21,7 @@ from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement
 from costmodel.features import NAMES, amounts, relative_costs, works
 from costmodel.intervals import margins
 from costmodel.model import PooledCosts
-from costmodel.schema.device import find_device
+from costmodel.schema.device import devices, find_device
 from costmodel.schema.measurement import Measurement, load_measurements
 from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
 from costmodel.specs import benchmark_names, benchmark_network, zoo
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array = NDArray[np.float64]
+Group = tuple[str, str, str, str]
 FEWEST = 5
 FOLDS = 5
 
@@ -51,11 +52,11 @@ class Table:
         return self.rows[0].profile
 
     @property
-    def group(self) -> tuple[str, str, str]:
-        """What is pooled: configurations of one runtime on one kind of processor, integer arithmetic apart."""
+    def group(self) -> Group:
+        """What is pooled: configurations of one runtime on one kind of processor, integer arithmetic and training apart."""
         first = self.rows[0]
-        processor = "gpu" if first.variant.startswith("vulkan") else "cpu"
-        return first.runtime, processor, "int" if first.precision.startswith("int") else "float"
+        arithmetic = "int" if first.precision.startswith("int") else "float"
+        return first.runtime, "gpu" if _on_gpu(first) else "cpu", arithmetic, first.task
 
     def kept(self, hidden: frozenset[str]) -> NDArray[np.bool_]:
         """Which rows are of other networks than the hidden ones."""
@@ -83,18 +84,24 @@ class Table:
         return [float(error) for error in np.log(predicted / self.times[rows])]
 
 
-def gather(measurements: Iterable[Measurement]) -> list[Table]:
+def _on_gpu(row: Measurement) -> bool:
+    """Whether a GPU did the work: the variant says so, or the device is a card."""
+    device = devices().get(row.device)
+    return row.variant.startswith("vulkan") or (device is not None and device.kind == "gpu")
+
+
+def gather(measurements: Iterable[Measurement], task: str = "inference") -> list[Table]:
     """Group the measured times of whole networks by configuration and count the networks; suspect rows are left out."""
     groups: dict[str, list[Measurement]] = {}
     for row in measurements:
-        if is_usable(row):
+        if is_usable(row, task):
             groups.setdefault(row.profile, []).append(row)
     return [_table(rows) for rows in groups.values()]
 
 
-def is_usable(row: Measurement) -> bool:
-    """Whether a row is a sound time of the inference of a whole network."""
-    return row.time_s is not None and not row.suspect and (row.task, row.scope) == ("inference", "network")
+def is_usable(row: Measurement, task: str = "inference") -> bool:
+    """Whether a row is a sound time of a task with a whole network."""
+    return row.time_s is not None and not row.suspect and (row.task, row.scope) == (task, "network")
 
 
 def _table(rows: Sequence[Measurement]) -> Table:
@@ -201,22 +208,23 @@ def parts_of(networks: Sequence[str], size: Mapping[str, float], count: int = FO
     return [frozenset(ordered[i::count]) for i in range(count) if ordered[i::count]]
 
 
-def pools(tables: Sequence[Table], label: Callable[[str], str] = str) -> dict[tuple[str, str, str], Pool]:
+def pools(tables: Sequence[Table], label: Callable[[str], str] = str) -> dict[Group, Pool]:
     """The pools of some tables, by group."""
-    groups: dict[tuple[str, str, str], list[Table]] = {}
+    groups: dict[Group, list[Table]] = {}
     for table in tables:
         groups.setdefault(table.group, []).append(table)
     return {group: Pool(members, label) for group, members in groups.items()}
 
 
 def is_fittable(row: Measurement) -> bool:
-    """Whether a shipped row is of a network that the zoo has, on the configuration that it names.
+    """Whether a shipped row is of a network whose kernels are known, on the configuration that it names.
 
     ncnn runs int8 networks on the CPU also when it is asked for Vulkan, so those rows time a host processor that most
     of them do not name.
     """
     on_host = row.precision.startswith("int") and row.variant.startswith("vulkan")
-    return is_usable(row) and row.network in benchmark_names(row.runtime) and not on_host
+    is_known = is_stored(row.network) or row.network in benchmark_names(row.runtime)
+    return is_usable(row) and is_known and not on_host
 
 
 @lru_cache(maxsize=1)

@@ -28,7 +28,7 @@ COPIES = frozenset(
 )  # fmt: skip
 NORMS = frozenset(
     {
-        "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LRN",
+        "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LRN",
         "Softmax", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "SimplifiedLayerNormalization",
         "SkipLayerNormalization", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2", "ArgMax",
         "ArgMin", "TopK", "CumSum",
@@ -128,8 +128,9 @@ def _one(_: Work) -> Extent:
 CONVOLUTIONS = "pointwise conv3x3 conv grouped depthwise"
 UNTRANSFORMED = "pointwise conv grouped"
 STORED = "linear recurrent"
-OTHERS = "pool norm copy elementwise"
-ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
+BATCHED = "matmul attention"
+OTHERS = "pool norm batch_norm copy elementwise"
+ALL = f"{CONVOLUTIONS} {STORED} {BATCHED} {OTHERS}"
 
 # Relative costs: Winograd's F(4x4, 3x3) needs 2.25 to 4 times fewer products (Lavin & Gray 2016), but transforms what it
 # reads and writes; a depthwise filter reuses each input 9 times instead of hundreds; cores of phones and boards move 1 byte
@@ -145,6 +146,7 @@ FEATURES: tuple[Feature, ...] = (
     _feature("grouped_macs", "MAC", "compute", (1.5, 2.0), "grouped", _macs),
     _feature("gemm_macs", "MAC", "compute", (1.5, 1.0), "linear", _macs_of_further_rows),
     _feature("matmul_macs", "MAC", "compute", (2.0, 1.5), "matmul recurrent", _macs),
+    _feature("attention_macs", "MAC", "compute", (2.0, 1.5), "attention", _macs),
     _feature("macs_per_depth", "MAC", "compute", (3.0, 20.0), UNTRANSFORMED, _macs_per_depth),
     _feature("conv3x3_macs_per_depth", "MAC", "compute", (3.0, 20.0), "conv3x3", _macs_per_depth),
     _feature("macs_per_filter", "MAC", "compute", (3.0, 20.0), UNTRANSFORMED, _macs_per_filter),
@@ -155,13 +157,16 @@ FEATURES: tuple[Feature, ...] = (
     _feature("conv_weight_bytes", "B", "memory", (0.5, 2.0), CONVOLUTIONS, _weight_bytes),
     _feature("linear_weight_bytes", "B", "memory", (1.0, 5.0), STORED, _weight_bytes),
     _feature("product_bytes", "B", "memory", (1.0, 5.0), f"{STORED} matmul", _moved_bytes),
-    _feature("elementwise_bytes", "B", "memory", (1.0, 5.0), "elementwise norm pool", _moved_bytes),
+    _feature("attention_bytes", "B", "memory", (1.0, 5.0), "attention", _moved_bytes),
+    _feature("elementwise_bytes", "B", "memory", (1.0, 5.0), "elementwise pool", _moved_bytes),
+    _feature("norm_bytes", "B", "memory", (1.0, 5.0), "norm", _moved_bytes),
+    _feature("batch_norm_bytes", "B", "memory", (1.0, 5.0), "batch_norm", _moved_bytes),
     _feature("copy_bytes", "B", "memory", (1.0, 5.0), "copy", _moved_bytes),
     _feature("pool_flops", "FLOP", "compute", (1.0, 2.0), "pool", _other_flops),
-    _feature("norm_flops", "FLOP", "compute", (1.0, 2.0), "norm", _other_flops),
+    _feature("norm_flops", "FLOP", "compute", (1.0, 2.0), "norm batch_norm", _other_flops),
     _feature("elementwise_flops", "FLOP", "compute", (1.0, 2.0), "elementwise", _other_flops),
     _feature("product_kernels", "kernel", "launch", (2e4, 1e6), f"{CONVOLUTIONS} {STORED}", _one),
-    _feature("other_kernels", "kernel", "launch", (1e4, 5e5), f"matmul {OTHERS}", _one),
+    _feature("other_kernels", "kernel", "launch", (1e4, 5e5), f"{BATCHED} {OTHERS}", _one),
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 
@@ -199,10 +204,14 @@ def _kind(network: Network, kernel: Kernel) -> tuple[str, Mapping[str, Extent]]:
         return _convolution(network, kernel)
     if op in ("LSTM", "GRU", "RNN"):
         return "recurrent", {}
+    if "Attention" in op or (kernel.macs != 0 and any(layer.op == "Softmax" for layer in kernel.layers)):
+        return "attention", {}
     if kernel.macs != 0:
         return ("linear", {"rows": _rows(network, kernel)}) if kernel.weight_bytes != 0 else ("matmul", {})
     if op in POOLS:
         return "pool", {}
+    if op == "BatchNormalization":
+        return "batch_norm", {}
     if op in NORMS:
         return "norm", {}
     return "copy" if op in COPIES else "elementwise", {}

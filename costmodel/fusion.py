@@ -7,12 +7,14 @@ only prepare constants are no kernels at all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from costmodel.counts import written_bytes
-from costmodel.dims import Extent, total
+from costmodel.dims import total
 from costmodel.graph import Layer, Network
+from costmodel.kernels import Kernel, is_launched, read_bytes
+from costmodel.torch_kernels import compiled_kernels, eager_kernels
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 PRODUCTS = frozenset({"Gemm", "MatMul"})
@@ -49,27 +51,10 @@ GENERIC = (
     Pattern(frozenset({"Sigmoid", "HardSigmoid"}), (frozenset({"Mul"}),), gated=True),
     HARD,
 )
-EAGER: tuple[Pattern, ...] = ()
 
-PATTERNS: Mapping[str, tuple[Pattern, ...]] = {"ncnn": NCNN, "torch": EAGER}
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """Layers that run as one: its anchor names it; what lies between its layers touches no memory."""
-
-    name: str
-    op: str
-    layers: tuple[Layer, ...]
-    macs: Extent
-    other_flops: Extent
-    read_bytes: Extent
-    write_bytes: Extent
-    weight_bytes: Extent
-
-    @property
-    def anchor(self) -> Layer:
-        return self.layers[0]
+PATTERNS: Mapping[str, tuple[Pattern, ...]] = {"ncnn": NCNN}
+# runtimes of which patterns do not say enough
+OTHERS: Mapping[str, Callable[[Network], tuple[Kernel, ...]]] = {"torch": eager_kernels, "torch-compile": compiled_kernels}
 
 
 def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
@@ -81,23 +66,18 @@ def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
     >>> [kernel.op for kernel in fuse(b.finish(y), "ncnn")]
     ['Conv']
     """
+    if runtime in OTHERS:
+        return OTHERS[runtime](network)
     patterns = {op: pattern for pattern in PATTERNS.get(runtime, GENERIC) for op in pattern.anchor}
     absorbed: set[int] = set()
     kernels = []
     for i, layer in enumerate(network.layers):
-        if i in absorbed or not _is_launched(network, layer):
+        if i in absorbed or not is_launched(network, layer):
             continue
         chain = _chain(network, i, patterns.get(layer.op))
         absorbed.update(chain)
         kernels.append(_kernel(network, [network.layers[j] for j in chain]))
     return tuple(kernels)
-
-
-def _is_launched(network: Network, layer: Layer) -> bool:
-    """Whether a layer does work of its own: views, constants and arithmetic on shapes cost a runtime next to nothing."""
-    if layer.cost is None or layer.cost.view_of is not None or network.is_constant(layer):
-        return False
-    return any(network.tensors[name].value is None for name in layer.outputs if name)
 
 
 def _chain(network: Network, start: int, pattern: Pattern | None) -> list[int]:
@@ -124,19 +104,7 @@ def _kernel(network: Network, layers: list[Layer]) -> Kernel:
         layers=tuple(layers),
         macs=total(cost.macs for cost in costs),
         other_flops=total(cost.other_flops for cost in costs),
-        read_bytes=total(_read_bytes(network, layers, name) for name in outside if not network.tensors[name].constant),
+        read_bytes=total(read_bytes(network, layers, name) for name in outside if not network.tensors[name].constant),
         write_bytes=written_bytes(network.tensors, layers[-1]),
-        weight_bytes=total(_read_bytes(network, layers, name) for name in outside if network.tensors[name].constant),
+        weight_bytes=total(read_bytes(network, layers, name) for name in outside if network.tensors[name].constant),
     )
-
-
-def _read_bytes(network: Network, layers: list[Layer], name: str) -> Extent:
-    """Bytes that a kernel reads of a tensor: all, unless a rule says that fewer elements are touched."""
-    tensor = network.tensors[name]
-    if not tensor.is_known:
-        return 0
-    for layer in layers:
-        if layer.cost and layer.cost.reads is not None and name in layer.inputs:
-            elements = layer.cost.reads[layer.inputs.index(name)]
-            return tensor.to((elements,)).nbytes
-    return tensor.nbytes

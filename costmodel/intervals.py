@@ -56,6 +56,8 @@ def _scales(errors: Mapping[str, Sequence[float]]) -> dict[str, float]:
     medians = {name: max(median(map(abs, found)), NOISE) for name, found in errors.items()}
     usual = median(medians.values()) if medians else NOISE
     return {
-        name: (own ** len(errors[name]) * usual**USUAL_WEIGHT) ** (1 / (len(errors[name]) + USUAL_WEIGHT))
+        name: math.exp(
+            (len(errors[name]) * math.log(own) + USUAL_WEIGHT * math.log(usual)) / (len(errors[name]) + USUAL_WEIGHT)
+        )
         for name, own in medians.items()
     }

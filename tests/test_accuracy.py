@@ -228,6 +228,6 @@ def test_protocols_run_on_a_part_of_the_shipped_data(name: str, monkeypatch: pyt
     assert isinstance(found.metrics, Metrics)
     assert found.metrics.n == sum(len(table.networks) for table in taken[:1])
     processor = name.split("-")[1]
-    assert {table.group for table in taken} == {("ncnn", processor, "float")}
+    assert {table.group for table in taken} == {("ncnn", processor, "float", "inference")}
     assert min(len(table.networks) for table in taken) >= 10
     assert found.metrics.median_ape < 1
