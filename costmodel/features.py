@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from costmodel.dims import Dim, Extent, floor_divide, product, total
-from costmodel.fusion import Kernel, fuse
+from costmodel.fusion import fuse
 from costmodel.graph import Layer, Network, Tensor
+from costmodel.kernels import Kernel
 
 CONV_OPS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "NhwcConv"})
 POOLS = frozenset(

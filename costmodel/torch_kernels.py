@@ -10,7 +10,7 @@ An exporter that optimises folds batch norms into convolutions. PyTorch runs the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from costmodel.dims import Extent
 from costmodel.graph import Layer, Network
@@ -80,15 +80,17 @@ def compiled_kernels(network: Network) -> tuple[Kernel, ...]:
 
 
 def _between(program: _Program, products: set[int]) -> list[list[int]]:
-    """Layers without products, in parts: connected, and with equally many products before them (else one would wait for
-    a product that waits for the other)."""
+    """Layers without products, in parts: connected, and with equally many products before them.
+
+    Else a part could wait for a product that waits for the part.
+    """
     depth: dict[int, int] = {}
     groups = _Groups()
     for i in program.alive:
         before = program.writers(i)
-        depth[i] = max((depth[j] + (j in products) for j in before if j in depth), default=0)
+        depth[i] = max((depth[j] + (j in products) for j in before), default=0)
         if i not in products:
-            groups.join(i, (j for j in before if j in depth and j not in products and depth[j] == depth[i]))
+            groups.join(i, (j for j in before if j not in products and depth[j] == depth[i]))
     return groups.found()
 
 
@@ -123,7 +125,7 @@ class _Program:
         self.network = network
         self.alive = [i for i, layer in enumerate(network.layers) if _does_something(network, layer)]
         self._alive = frozenset(self.alive)
-        self._fused: frozenset[int] = frozenset()
+        self._fused: frozenset[int] = frozenset()  # layers of attention
 
     def layer(self, i: int) -> Layer:
         return self.network.layers[i]
@@ -160,9 +162,9 @@ class _Program:
             if j not in self._fused
         )
 
-    def _through_views(self, i: int, step: object) -> Iterator[int]:
+    def _through_views(self, i: int, step: Callable[[int], set[int]]) -> Iterator[int]:
         """The next layers in a direction that are no views of strides; a reshape is one of them."""
-        for j in step(i):  # type: ignore[operator]
+        for j in step(i):
             cost = self.layer(j).cost
             is_view = self.layer(j).op in STRIDED or (cost is not None and cost.view_of is not None)
             if is_view and (self.layer(j).op != "Reshape" or step == self.writers):
@@ -172,20 +174,18 @@ class _Program:
 
     def operations(self) -> list[list[int]]:
         """The layers by the operation of PyTorch that they are of."""
-        groups, fused = _Groups(), _Groups()
+        groups, attention = _Groups(), set()
         for i in self.alive:
             told = _operation(self.layer(i))
-            same = [j for j in self.writers(i) if told and _operation(self.layer(j)) == told]
-            groups.join(i, same)
-            chain = self._attention(i) if not told or "attention" in told[-1] else self._pattern(i) if not told else []
-            groups.join(i, chain)
-            if len(chain) > 2:
-                fused.join(i, chain)
-            if not chain and not told:
+            groups.join(i, [j for j in self.writers(i) if told and _operation(self.layer(j)) == told])
+            if not told:
                 groups.join(i, self._pattern(i))
-        attention = {i for members in fused.found() for i in members}
+            if not told or "attention" in told[-1]:
+                chain = self._attention(i)
+                groups.join(i, chain)
+                attention.update(chain)
         found = groups.found()
-        self._fused = frozenset(i for members in found if attention & set(members) for i in members)
+        self._fused = frozenset(i for members in found if not attention.isdisjoint(members) for i in members)
         return found
 
     def _attention(self, i: int) -> list[int]:

@@ -12,10 +12,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from timm_tables import CALIBRATION, RUNTIMES, read_graphs
+
 from costmodel.features import Work, works
 from costmodel.read.onnx import load
 from costmodel.stored import of_one_image, write_works
-from timm_tables import CALIBRATION, RUNTIMES, read_graphs
 
 
 def kernels(graph: Path, runtimes: Iterable[str]) -> dict[str, list[Work]]:

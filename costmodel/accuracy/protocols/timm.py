@@ -42,6 +42,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         lambda: _families("timm-gpu-family", "inference"),
     ),
     "timm-train-family": Protocol(
-        "leave families of networks out: a training step of PyTorch, RTX 3090", lambda: _families("timm-train-family", "training")
+        "leave families of networks out: a training step of PyTorch, RTX 3090",
+        lambda: _families("timm-train-family", "training"),
     ),
 }
