@@ -22,7 +22,7 @@ from costmodel.features import NAMES, amounts, relative_costs, works
 from costmodel.intervals import margins
 from costmodel.model import PooledCosts
 from costmodel.power import energies, fit_power, log_errors
-from costmodel.schema.device import find_device
+from costmodel.schema.device import devices, find_device
 from costmodel.schema.measurement import Measurement, load_measurements
 from costmodel.schema.profile import HeldOut, Power, Profile, Provenance, Range
 from costmodel.specs import benchmark_names, benchmark_network, zoo
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array = NDArray[np.float64]
+Group = tuple[str, str, str, str]
 FEWEST = 5
 FOLDS = 5
 ON_GPU = ("vulkan", "opencl", "gpu")  # how the variants of configurations on a graphics processor begin
@@ -53,11 +54,11 @@ class Table:
         return self.rows[0].profile
 
     @property
-    def group(self) -> tuple[str, str, str]:
-        """What is pooled: configurations of one runtime on one kind of processor, integer arithmetic apart."""
+    def group(self) -> Group:
+        """What is pooled: configurations of one runtime on one kind of processor, integer arithmetic and training apart."""
         first = self.rows[0]
-        processor = "gpu" if on_gpu(first) else "cpu"
-        return first.runtime, processor, "int" if first.precision.startswith("int") else "float"
+        arithmetic = "int" if first.precision.startswith("int") else "float"
+        return first.runtime, "gpu" if on_gpu(first) else "cpu", arithmetic, first.task
 
     def kept(self, hidden: frozenset[str]) -> NDArray[np.bool_]:
         """Which rows are of other networks than the hidden ones."""
@@ -85,18 +86,24 @@ class Table:
         return [float(error) for error in np.log(predicted / self.times[rows])]
 
 
-def gather(measurements: Iterable[Measurement]) -> list[Table]:
+def _on_gpu(row: Measurement) -> bool:
+    """Whether a GPU did the work: the variant says so, or the device is a card."""
+    device = devices().get(row.device)
+    return row.variant.startswith("vulkan") or (device is not None and device.kind == "gpu")
+
+
+def gather(measurements: Iterable[Measurement], task: str = "inference") -> list[Table]:
     """Group the measured times of whole networks by configuration and count the networks; suspect rows are left out."""
     groups: dict[str, list[Measurement]] = {}
     for row in measurements:
-        if is_usable(row):
+        if is_usable(row, task):
             groups.setdefault(row.profile, []).append(row)
     return [_table(rows) for rows in groups.values()]
 
 
-def is_usable(row: Measurement) -> bool:
-    """Whether a row is a sound time of the inference of a whole network."""
-    return row.time_s is not None and not row.suspect and (row.task, row.scope) == ("inference", "network")
+def is_usable(row: Measurement, task: str = "inference") -> bool:
+    """Whether a row is a sound time of a task with a whole network."""
+    return row.time_s is not None and not row.suspect and (row.task, row.scope) == (task, "network")
 
 
 def on_gpu(row: Measurement) -> bool:
@@ -223,9 +230,9 @@ def parts_of(networks: Sequence[str], size: Mapping[str, float], count: int = FO
     return [frozenset(ordered[i::count]) for i in range(count) if ordered[i::count]]
 
 
-def pools(tables: Sequence[Table], label: Callable[[str], str] = str) -> dict[tuple[str, str, str], Pool]:
+def pools(tables: Sequence[Table], label: Callable[[str], str] = str) -> dict[Group, Pool]:
     """The pools of some tables, by group."""
-    groups: dict[tuple[str, str, str], list[Table]] = {}
+    groups: dict[Group, list[Table]] = {}
     for table in tables:
         groups.setdefault(table.group, []).append(table)
     return {group: Pool(members, label) for group, members in groups.items()}

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from costmodel.dims import Dim, Extent, floor_divide, product, total
-from costmodel.fusion import Kernel, fuse
+from costmodel.fusion import fuse
 from costmodel.graph import Layer, Network, Tensor
+from costmodel.kernels import Kernel
 
 CONV_OPS = frozenset({"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "NhwcConv"})
 POOLS = frozenset(
@@ -28,7 +29,7 @@ COPIES = frozenset(
 )  # fmt: skip
 NORMS = frozenset(
     {
-        "BatchNormalization", "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LRN",
+        "InstanceNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "LRN",
         "Softmax", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "SimplifiedLayerNormalization",
         "SkipLayerNormalization", "ArgMax", "ArgMin", "TopK", "CumSum",
     }
@@ -144,8 +145,9 @@ def _one(_: Work) -> Extent:
 CONVOLUTIONS = "pointwise conv3x3 conv grouped depthwise depthwise_wide"
 UNTRANSFORMED = "pointwise conv grouped"
 STORED = "linear recurrent"
-OTHERS = "pool norm reduction copy elementwise join"
-ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
+BATCHED = "matmul attention"
+OTHERS = "pool norm batch_norm reduction copy elementwise join"
+ALL = f"{CONVOLUTIONS} {STORED} {BATCHED} {OTHERS}"
 
 # Relative costs: Winograd's F(4x4, 3x3) needs 2.25 to 4 times fewer products (Lavin & Gray 2016), but transforms what it
 # reads and writes, which is arithmetic on every byte; a depthwise filter reuses each input 9 times instead of hundreds;
@@ -166,6 +168,7 @@ FEATURES: tuple[Feature, ...] = (
     _feature("grouped_macs", "MAC", "compute", (1.5, 2.0), "grouped", _macs),
     _feature("gemm_macs", "MAC", "compute", (1.5, 1.0), "linear", _macs_of_further_rows),
     _feature("matmul_macs", "MAC", "compute", (2.0, 1.5), "matmul recurrent", _macs),
+    _feature("attention_macs", "MAC", "compute", (2.0, 1.5), "attention", _macs),
     _feature("macs_per_depth", "MAC", "compute", (0.3, 20.0), UNTRANSFORMED, _macs_per_depth),
     _feature("conv3x3_macs_per_depth", "MAC", "compute", (3.0, 20.0), "conv3x3", _macs_per_depth),
     _feature("macs_per_filter", "MAC", "compute", (20.0, 20.0), UNTRANSFORMED, _macs_per_filter),
@@ -178,15 +181,18 @@ FEATURES: tuple[Feature, ...] = (
     _feature("conv_weight_bytes", "B", "memory", (0.5, 2.0), CONVOLUTIONS, _weight_bytes),
     _feature("linear_weight_bytes", "B", "memory", (1.0, 5.0), STORED, _weight_bytes),
     _feature("product_bytes", "B", "memory", (1.0, 5.0), f"{STORED} matmul", _moved_bytes),
-    _feature("elementwise_bytes", "B", "memory", (1.0, 5.0), "elementwise norm reduction pool", _moved_bytes),
+    _feature("attention_bytes", "B", "memory", (1.0, 5.0), "attention", _moved_bytes),
+    _feature("elementwise_bytes", "B", "memory", (1.0, 5.0), "elementwise reduction pool", _moved_bytes),
     _feature("join_bytes", "B", "memory", (1.0, 5.0), "join", _moved_bytes),
+    _feature("norm_bytes", "B", "memory", (1.0, 5.0), "norm", _moved_bytes),
+    _feature("batch_norm_bytes", "B", "memory", (1.0, 5.0), "batch_norm", _moved_bytes),
     _feature("copy_bytes", "B", "memory", (1.0, 5.0), "copy", _moved_bytes),
     _feature("pool_flops", "FLOP", "compute", (1.0, 2.0), "pool", _other_flops),
-    _feature("norm_flops", "FLOP", "compute", (1.0, 2.0), "norm", _other_flops),
+    _feature("norm_flops", "FLOP", "compute", (1.0, 2.0), "norm batch_norm", _other_flops),
     _feature("reduction_flops", "FLOP", "compute", (2.0, 5.0), "reduction", _other_flops),
     _feature("elementwise_flops", "FLOP", "compute", (1.0, 2.0), "elementwise join", _other_flops),
     _feature("product_kernels", "kernel", "launch", (2e4, 1e6), f"{CONVOLUTIONS} {STORED}", _one),
-    _feature("other_kernels", "kernel", "launch", (1e4, 5e5), f"matmul {OTHERS}", _one),
+    _feature("other_kernels", "kernel", "launch", (1e4, 5e5), f"{BATCHED} {OTHERS}", _one),
     _feature("inputs", "input", "launch", (1e5, 1e8), ALL, _inputs),
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
@@ -230,10 +236,14 @@ def _kind(network: Network, kernel: Kernel, runtime: str) -> tuple[str, Extent, 
         return (*_convolution(network, kernel, unrolls=runtime in UNROLLING), 1)
     if op in ("LSTM", "GRU", "RNN"):
         return "recurrent", 1, 1, 1
+    if "Attention" in op or (kernel.macs != 0 and any(layer.op == "Softmax" for layer in kernel.layers)):
+        return "attention", 1, 1, 1
     if kernel.macs != 0:
         return ("linear", 1, 1, _rows(network, kernel)) if kernel.weight_bytes != 0 else ("matmul", 1, 1, 1)
     if op in POOLS:
         return "pool", 1, 1, 1
+    if op == "BatchNormalization":
+        return "batch_norm", 1, 1, 1
     if op in NORMS:
         return "norm", 1, 1, 1
     if op in REDUCTIONS:

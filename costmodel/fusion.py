@@ -8,13 +8,15 @@ quantisers are none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from costmodel.counts import written_bytes
-from costmodel.dims import Extent, floor_divide, total
+from costmodel.dims import floor_divide, total
 from costmodel.graph import Layer, Network, Tensor
+from costmodel.kernels import Kernel, is_launched, read_bytes
 from costmodel.qdq import DEQUANTIZE, find_quantized
+from costmodel.torch_kernels import compiled_kernels, eager_kernels
 
 CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 PRODUCTS = frozenset({"Gemm", "MatMul"})
@@ -63,33 +65,12 @@ MOBILE = (
 
 # torch-native: PyTorch on processors for which it brings no library of convolutions, such as Arm's in its first releases
 PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
-    "ncnn": NCNN, "torch": EAGER, "torch-native": EAGER, "tflite": MOBILE, "torch-mobile": MOBILE,
+    "ncnn": NCNN, "torch-native": EAGER, "tflite": MOBILE, "torch-mobile": MOBILE,
 }  # fmt: skip
 # layers that a runtime has no kernel for: the ops that it runs one after the other in place of each, every one over the whole tensor
 WRITTEN_OUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {"tflite": {"BatchNormalization": ("Mul", "Add")}}
-
-
-@dataclass(frozen=True, slots=True)
-class Kernel:
-    """Layers that run as one: its anchor names it; what lies between its layers touches no memory."""
-
-    name: str
-    op: str
-    layers: tuple[Layer, ...]
-    macs: Extent
-    other_flops: Extent
-    read_bytes: Extent
-    write_bytes: Extent
-    weight_bytes: Extent
-
-    @property
-    def anchor(self) -> Layer:
-        return self.layers[0]
-
-    @property
-    def inside(self) -> frozenset[str]:
-        """The tensors that never reach memory."""
-        return frozenset(name for layer in self.layers[:-1] for name in layer.outputs)
+# runtimes of which patterns do not say enough
+OTHERS: Mapping[str, Callable[[Network], tuple[Kernel, ...]]] = {"torch": eager_kernels, "torch-compile": compiled_kernels}
 
 
 def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
@@ -101,13 +82,15 @@ def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
     >>> [kernel.op for kernel in fuse(b.finish(y), "ncnn")]
     ['Conv']
     """
+    if runtime in OTHERS:
+        return OTHERS[runtime](network)
     patterns = {op: pattern for pattern in PATTERNS.get(runtime, GENERIC) for op in pattern.anchor}
     written = find_quantized(network).written
     held = _held(network, written)
     absorbed: set[int] = set()
     kernels = []
     for i, layer in enumerate(network.layers):
-        if i in absorbed or not _is_launched(network, layer) or _is_passing(layer, written):
+        if i in absorbed or not is_launched(network, layer) or _is_passing(layer, written):
             continue
         chain = _chain(network, i, patterns.get(layer.op))
         absorbed.update(chain)
@@ -141,13 +124,6 @@ def _is_passing(layer: Layer, written: Mapping[str, Tensor | None]) -> bool:
     return all(name in written and written[name] is None for name in layer.outputs)
 
 
-def _is_launched(network: Network, layer: Layer) -> bool:
-    """Whether a layer does work of its own: views, constants and arithmetic on shapes cost a runtime next to nothing."""
-    if layer.cost is None or layer.cost.view_of is not None or network.is_constant(layer):
-        return False
-    return any(network.tensors[name].value is None for name in layer.outputs if name)
-
-
 def _chain(network: Network, start: int, pattern: Pattern | None) -> list[int]:
     chain = [start]
     for stage in pattern.stages if pattern else ():
@@ -172,19 +148,7 @@ def _kernel(network: Network, layers: list[Layer], held: Mapping[str, Tensor]) -
         layers=tuple(layers),
         macs=total(cost.macs for cost in costs),
         other_flops=total(cost.other_flops for cost in costs),
-        read_bytes=total(_read_bytes(held, layers, name) for name in outside if not network.tensors[name].constant),
+        read_bytes=total(read_bytes(held, layers, name) for name in outside if not network.tensors[name].constant),
         write_bytes=written_bytes(held, layers[-1]),
-        weight_bytes=total(_read_bytes(held, layers, name) for name in outside if network.tensors[name].constant),
+        weight_bytes=total(read_bytes(held, layers, name) for name in outside if network.tensors[name].constant),
     )
-
-
-def _read_bytes(held: Mapping[str, Tensor], layers: list[Layer], name: str) -> Extent:
-    """Bytes that a kernel reads of a tensor: all, unless a rule says that fewer elements are touched."""
-    tensor = held[name]
-    if not tensor.is_known:
-        return 0
-    for layer in layers:
-        if layer.cost and layer.cost.reads is not None and name in layer.inputs:
-            elements = layer.cost.reads[layer.inputs.index(name)]
-            return tensor.to((elements,)).nbytes
-    return tensor.nbytes

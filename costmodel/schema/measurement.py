@@ -1,6 +1,7 @@
 """Measurements: a CSV table, one row for each network that ran on a device. SI units; docs/add-a-device.md explains it.
 
-An empty cell means unknown. All that is wrong with a table is told at once, by row and column.
+An empty cell means unknown. All that is wrong with a table is told at once, by row and column. A table of which the name
+ends in ``.gz`` is compressed.
 """
 
 from __future__ import annotations

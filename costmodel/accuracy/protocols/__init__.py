@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from costmodel.accuracy.figures import Accuracy
-from costmodel.accuracy.protocols import iotnets, mlperf, ncnn, phones
+from costmodel.accuracy.protocols import iotnets, mlperf, ncnn, phones, timm
 from costmodel.accuracy.protocols.protocol import Protocol as Protocol
 from costmodel.errors import InvalidChoice, nearest
 
 PROTOCOLS: Mapping[str, Protocol] = {
     **ncnn.PROTOCOLS,
     **phones.PROTOCOLS,
+    **timm.PROTOCOLS,
     **mlperf.PROTOCOLS,
     **iotnets.PROTOCOLS,
 }
