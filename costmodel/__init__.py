@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from costmodel.version import __version__
 
 if TYPE_CHECKING:
+    from costmodel import search as search
     from costmodel.accuracy import Accuracy as Accuracy
     from costmodel.accuracy import evaluate as evaluate
     from costmodel.build import Builder as Builder
+    from costmodel.build import block as block
     from costmodel.calibration import calibrate as calibrate
     from costmodel.compiled import Compiled as Compiled
     from costmodel.counts import Counts as Counts
@@ -70,7 +72,7 @@ _ERRORS = (
 
 _HOMES: dict[str, tuple[str, ...]] = {
     "accuracy": ("Accuracy", "evaluate"),
-    "build": ("Builder",),
+    "build": ("Builder", "block"),
     "calibration": ("calibrate",),
     "compiled": ("Compiled",),
     "counts": ("Counts", "count"),
@@ -88,11 +90,14 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "specs": ("save_onnx", "to_onnx", "zoo", "zoo_names"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = ("search",)
 
-__all__ = ["__version__", *sorted(_MODULE_OF)]
+__all__ = ["__version__", *sorted((*_MODULE_OF, *_MODULES))]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"costmodel.{name}")
     try:
         module = _MODULE_OF[name]
     except KeyError:
@@ -103,4 +108,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE_OF})
+    return sorted({*globals(), *_MODULE_OF, *_MODULES})

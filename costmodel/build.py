@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any, Union
+from functools import lru_cache, wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, Union
 
 from costmodel.dims import Dim, Extent
-from costmodel.errors import InvalidSpec, UnsupportedOp, nearest
+from costmodel.errors import InvalidSpec, UnknownSize, UnsupportedOp, nearest
 from costmodel.graph import NUMBERED_DTYPES, Attribute, Network, Node, Shape, Tensor
 from costmodel.layers.attention import PROJECTIONS, Attention
 from costmodel.layers.experts import Experts
@@ -31,6 +31,9 @@ from costmodel.ops.engine import Derived, Engine
 Extents = Sequence[Union[int, str, Dim]]
 Window = Union[int, Sequence[int]]
 Padding = Union[int, str, Sequence[int]]
+Reads = TypeVar("Reads", str, tuple[str, ...])
+Gives = TypeVar("Gives", str, tuple[str, ...])
+Options = ParamSpec("Options")
 
 OPSET = 20
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu")
@@ -42,16 +45,25 @@ class Builder:
     Layers are called after what they are and a number (``conv1``, ``relu2``), inside ``scope`` with its name before
     it (``layer1.0.conv1``); ``name`` gives another. ``memo`` may be shared by builders of one opset: costs known from
     one network are then looked up in the next, which a search that builds thousands of similar networks wants.
+    ``sizes`` gives numbers for sizes that the inputs would leave open.
     """
 
     def __init__(
-        self, name: str = "network", *, opset: int = OPSET, dtype: str = "float32", memo: dict[Any, Derived] | None = None
+        self,
+        name: str = "network",
+        *,
+        opset: int = OPSET,
+        dtype: str = "float32",
+        memo: dict[Any, Derived] | None = None,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         self.name = name
         self.dtype = dtype
+        self._sizes = dict(sizes or {})
         self._engine = Engine({"": opset}, known=memo)
         self._tensors = self._engine.tensors
         self._inputs: list[str] = []
+        self._mentioned: set[str] = set()
         self._outputs: list[str] = []
         self._constants: dict[tuple[str, tuple[Any, ...], tuple[int, ...]], str] = {}
         self._made: dict[tuple[str, Hashable], str] = {}
@@ -69,7 +81,7 @@ class Builder:
         (Dim('N'), Dim('S'))
         """
         self._inputs.append(name)
-        return self._store(name, Tensor(dtype or self.dtype, tuple(map(_extent, shape))))
+        return self._store(name, Tensor(dtype or self.dtype, tuple([self._sized(extent) for extent in shape])))
 
     def weight(self, name: str, shape: Extents, *, dtype: str | None = None) -> str:
         """A stored tensor that training makes; in a scope that shares its weights, the one that is there already."""
@@ -180,8 +192,12 @@ class Builder:
     def finish(self, *outputs: str, defaults: Mapping[str, int] | None = None) -> Network:
         """The network, with these tensors as its outputs. ``defaults`` binds open sizes where a caller gives none.
 
-        Raises InvalidSpec for a tensor that does not exist.
+        Raises InvalidSpec for a tensor that does not exist and UnknownSize for a number given to a size that no input has.
         """
+        for size in self._sizes:
+            if size not in self._mentioned:
+                known = nearest(size, self._mentioned)
+                raise UnknownSize(f"size {size}={self._sizes[size]}: no input of network {self.name!r} has it; {known}")
         return Network(
             name=self.name,
             inputs={name: self._tensors[name] for name in self._inputs},
@@ -189,8 +205,24 @@ class Builder:
             tensors=self._tensors,
             layers=tuple(self._engine.layers),
             opsets=dict(self._engine.opsets),
-            defaults=dict(defaults or {}),
+            defaults={size: value for size, value in (defaults or {}).items() if size not in self._sizes},
         )
+
+    def block(self, function: Callable[..., Gives], x: str | tuple[str, ...], *args: Any, **options: Any) -> Gives:
+        """Layers that a function makes of tensors, in a scope named after it; see the decorator ``block``."""
+        with self.scope(self.numbered(function.__name__)):
+            return function(self, x, *args, **options)
+
+    def repeat(self, times: int, function: Callable[..., str], x: str, *args: Any, **options: Any) -> str:
+        """A block several times in a row, each on what the one before gives.
+
+        >>> b = Builder()
+        >>> b.shape(b.repeat(3, Builder.conv, b.input("x", (1, 8, 32, 32)), 8, kernel=3))
+        (1, 8, 26, 26)
+        """
+        for _ in range(times):
+            x = function(self, x, *args, **options)
+        return x
 
     # -- any op -------------------------------------------------------------------------------------------------
 
@@ -721,6 +753,17 @@ class Builder:
         axis = dims.index(extent)
         return self.op("Shape", x, start=axis, end=axis + 1)
 
+    def _sized(self, given: int | str | Dim) -> Extent:
+        """An extent of an input, with numbers for the sizes that have one."""
+        if isinstance(given, str) and given in self._sizes:
+            self._mentioned.add(given)
+            return self._sizes[given]
+        extent = _extent(given)
+        if isinstance(extent, int) or not self._sizes:
+            return extent
+        self._mentioned.update(extent.names)
+        return extent.subs(self._sizes)
+
     def _axes(self, label: str, x: str, least: int, most: int | None = None) -> Shape:
         """The extents of what a layer reads. Raises InvalidSpec where they are too few or too many."""
         dims = self.shape(x)
@@ -764,6 +807,30 @@ class Builder:
         if isinstance(whole, int) and isinstance(parts, int) and (parts < 1 or whole % parts):
             raise InvalidSpec(f"{label}: {whole} {what} do not form {parts} equal groups; make one a multiple of the other")
         return whole // parts
+
+
+def block(
+    function: Callable[Concatenate[Builder, Reads, Options], Gives],
+) -> Callable[Concatenate[Builder, Reads, Options], Gives]:
+    """Make a function that adds layers to a builder a block: its layers get a scope of their own.
+
+    What a block adds may depend on the shapes of the tensors that it reads (one, or a tuple) and on its other arguments,
+    which must be hashable, and on nothing else: search (``costmodel.search.table``) then works each distinct one out once.
+
+    >>> @block
+    ... def conv_bn_relu(b, x, filters, *, kernel=3):
+    ...     return b.relu(b.bn(b.conv(x, filters, kernel=kernel, padding="half", bias=False)))
+    >>> b = Builder()
+    >>> conv_bn_relu(b, b.input("x", ("N", 3, "H", "W")), 16)
+    'conv_bn_relu1.relu1'
+    """
+
+    @wraps(function)
+    def called(b: Builder, x: Reads, /, *args: Options.args, **options: Options.kwargs) -> Gives:
+        return b.block(function, x, *args, **options)
+
+    called.is_block = True  # type: ignore[attr-defined]
+    return called
 
 
 def _extent(given: int | str | Dim) -> Extent:

@@ -189,7 +189,7 @@ class _Scope:
 
     @cached_property
     def learnable(self) -> Set[str]:
-        return _learnable(self.graph) if self.stated is None else self.stated
+        return learnable(self.graph) if self.stated is None else self.stated
 
     @cached_property
     def producers(self) -> dict[str, Layer]:
@@ -300,7 +300,7 @@ def written_bytes(tensors: Mapping[str, Tensor], layer: Layer) -> Extent:
     return total(tensors[name].nbytes for name in names if name and tensors[name].is_known)
 
 
-def _learnable(graph: Network | Body) -> set[str]:
+def learnable(graph: Network | Body) -> set[str]:
     """Stored tensors in a place where training would change them, also where a constant layer stands between."""
     tensors = graph.tensors
     found: set[str] = set()
@@ -312,5 +312,5 @@ def _learnable(graph: Network | Body) -> set[str]:
             if name and tensors[name].constant and i not in cost.not_learnable:
                 found.add(name)
         for body in cost.bodies:
-            found |= _learnable(body).intersection(body.captures)
+            found |= learnable(body).intersection(body.captures)
     return found

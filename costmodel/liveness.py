@@ -6,7 +6,7 @@ activations. A network's inputs are alive until their last use, its outputs unti
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -183,16 +183,25 @@ def _shows_outside(layer: Layer, root: Mapping[str, str]) -> bool:
     return layer.cost is not None and layer.cost.view_of is not None and layer.inputs[layer.cost.view_of] not in root
 
 
+def shared_input(layer: Layer, may_overwrite: Callable[[str], bool]) -> str | None:
+    """The input whose memory the first output lies in: a view's, or the first that the op and the graph let it overwrite."""
+    cost = layer.cost
+    if cost is None:
+        return None
+    if cost.view_of is not None:
+        return layer.inputs[cost.view_of]
+    in_place = (layer.inputs[position] for position in cost.in_place if position < len(layer.inputs))
+    return next((name for name in in_place if may_overwrite(name)), None)
+
+
 def _shared_root(
     layer: Layer, step: int, fixed: Container[str], root: Mapping[str, str], last: Mapping[str, int]
 ) -> str | None:
     """The block that the first output shares: a view's input, or an input that dies here and may be overwritten."""
-    if layer.cost is None:
-        return None
-    if layer.cost.view_of is not None:
-        return root.get(layer.inputs[layer.cost.view_of])
-    for position in layer.cost.in_place:
-        owner = root.get(layer.inputs[position]) if position < len(layer.inputs) else None
-        if owner is not None and owner not in fixed and last[owner] == step:
-            return owner
-    return None
+
+    def dies(name: str) -> bool:
+        owner = root.get(name)
+        return owner is not None and owner not in fixed and last[owner] == step
+
+    shared = shared_input(layer, dies)
+    return None if shared is None else root.get(shared)
