@@ -14,7 +14,7 @@ from costmodel.transfer.cells import CellTimes, _Linear
 Array = NDArray[np.float64]
 CELLS = np.array(list(itertools.product(range(3), repeat=5)))  # five edges; an op is 0, 1 or 2
 COUNTS = np.column_stack([(CELLS == 1).sum(axis=1), (CELLS == 2).sum(axis=1)]).astype(float)
-SHAPE = np.concatenate([CELLS == op for op in range(3)], axis=1).astype(float)
+SHAPE = (CELLS[:, :, None] == np.arange(3)).reshape(len(CELLS), -1).astype(float)
 LAZY = (CELLS[:, 0] == 0).astype(float)  # networks of which a runtime drops a part
 
 

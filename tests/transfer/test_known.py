@@ -1,8 +1,9 @@
-"""Networks known from other devices: conditioning against the textbook's other formula, filling, wild times, kin, choosing."""
+"""Networks known from other devices: conditioning by another formula, filling, wild times, kin, choosing."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ def test_the_state_is_json() -> None:
         ([1.0, 2.0], "devices by networks"),
     ],
 )
-def test_tables_that_cannot_be_fitted(times: list[object], message: str) -> None:
+def test_tables_that_cannot_be_fitted(times: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         KnownNetworks().fit(times)
 
