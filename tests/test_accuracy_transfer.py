@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from costmodel.accuracy import known
+from costmodel.accuracy import known, run_protocol
 from costmodel.accuracy.known import Grid, devices_with_few
-from costmodel.accuracy.protocols import nb201, ncnn
+from costmodel.accuracy.protocols import nb201, ncnn, pi5
 from costmodel.calibration import Table
 from costmodel.errors import CannotCalibrate
 from costmodel.schema.data import data_folder
@@ -62,6 +63,11 @@ def test_networks_of_one_device_alone(tables: list[Table]) -> None:
 # -- NAS-Bench-201 ----------------------------------------------------------------------------------------------
 
 
+def encoded(*texts: str) -> NDArray[np.intp]:
+    space = nasbench201()
+    return np.array([space.encode(space.parse(text)) for text in texts])
+
+
 @pytest.fixture(scope="module")
 def space() -> nb201.Space:
     return nb201.tables()
@@ -94,12 +100,10 @@ def test_the_table_is_made_from_the_published_one(shared: Path, tmp_path: Path) 
 
 def test_counts_and_structure_of_a_cell() -> None:
     """In the second cell node 2 gets zeros only, so what leaves it is not live."""
-    texts = (
+    cells = encoded(
         "|nor_conv_3x3~0|+|none~0|skip_connect~1|+|nor_conv_1x1~0|none~1|avg_pool_3x3~2|",
         "|nor_conv_3x3~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|avg_pool_3x3~2|",
     )
-    space = nasbench201()
-    cells = np.array([space.encode(space.parse(text)) for text in texts])
     counted = [name for name in OPS if name != "none"]
     found = [dict(zip(counted, row, strict=True)) for row in nb201.op_counts(cells).tolist()]
     assert found[0] == {"skip_connect": 1, "nor_conv_1x1": 1, "nor_conv_3x3": 1, "avg_pool_3x3": 1}
@@ -120,3 +124,54 @@ def test_unseen_devices_on_a_part_of_the_space(space: nb201.Space) -> None:
     assert found.metrics.spearman > 0.95 > found.baselines["ridge"].spearman
     assert found.metrics.spearman == pytest.approx(np.mean([found.groups[name].spearman for name in space.unseen]))
     assert 0.8 < found.metrics.coverage < 0.99
+
+
+# -- Raspberry Pi 5 ---------------------------------------------------------------------------------------------
+
+
+def test_ops_that_one_node_asks_for_twice() -> None:
+    """Node 0 is pooled three times in the first cell; in the second, two convolutions start from node 1 and one from 2."""
+    cells = encoded(
+        "|avg_pool_3x3~0|+|avg_pool_3x3~0|nor_conv_1x1~1|+|avg_pool_3x3~0|avg_pool_3x3~1|avg_pool_3x3~2|",
+        "|skip_connect~0|+|nor_conv_1x1~0|nor_conv_1x1~1|+|none~0|nor_conv_3x3~1|nor_conv_1x1~2|",
+    )
+    assert pi5.repeated_ops(cells).tolist() == [[2, 0], [0, 1]]
+    assert pi5.columns(cells)["macs_linear"].tolist() == [[1], [12]]
+
+
+def test_costs_that_are_linear_are_found(space: nb201.Space, tmp_path: Path) -> None:
+    """A table that was made from known costs, with some noise: the errors are of the size of the noise."""
+    rng, lines = np.random.default_rng(0), ["arch_idx,device,framework,task,latency_ms_median,energy_mj"]
+    work = pi5.columns(space.cells)["distinct_ops"] @ [0.1, 0.5, 2.0, 0.7, -0.7, -0.2] + 1.0
+    for i in rng.permutation(len(work))[:400]:
+        lines.append(f"{i},raspberry_pi_5,onnx,cifar100,{work[i] * np.exp(rng.normal(0, 0.01))},")
+        lines.append(f"{i},pixel,litert,cifar100,1,1")
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    measured = pi5.read(path)
+    assert {key: len(costs) for key, costs in measured.items()} == {("onnx", "cifar100", "time"): 400}
+    found = pi5.few_networks(measured, space.cells, "some", draws=3)
+    assert found.metrics.n == 900
+    assert 0.004 < found.metrics.median_ape < 0.01 < found.baselines["op_counts"].median_ape
+    assert found.groups == {"onnx, time": found.metrics}
+    assert 0.8 < found.metrics.coverage < 0.99
+
+
+def test_without_a_table_of_the_pi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(pi5.VARIABLE, raising=False)
+    with pytest.raises(CannotCalibrate, match="COSTMODEL_PI5_TABLE is not set; the table has no licence"):
+        run_protocol("pi5-nb201")
+    monkeypatch.setenv(pi5.VARIABLE, str(tmp_path / "none.csv"))
+    with pytest.raises(CannotCalibrate, match=r"none.csv', which is no file"):
+        run_protocol("pi5-nb201")
+
+
+def test_the_table_of_the_pi(shared: Path, space: nb201.Space) -> None:
+    measured = {
+        key: costs for key, costs in pi5.read(shared / "data" / "nb201_pi5_energy.csv.gz").items() if key[1] == "cifar100"
+    }
+    found = pi5.few_networks(measured, space.cells, "some", draws=1)
+    assert found.groups.keys() == {
+        f"{runtime}, {quantity}" for runtime in ("onnx", "torchmobile") for quantity in ("time", "energy")
+    }
+    assert found.metrics.median_ape < 0.03 < found.baselines["macs_linear"].median_ape

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from costmodel.accuracy.figures import Accuracy
-from costmodel.accuracy.protocols import nb201, ncnn
+from costmodel.accuracy.protocols import nb201, ncnn, pi5
 from costmodel.accuracy.protocols.protocol import Protocol
 from costmodel.errors import InvalidChoice, nearest
 
-PROTOCOLS: Mapping[str, Protocol] = {**ncnn.PROTOCOLS, **nb201.PROTOCOLS}
+PROTOCOLS: Mapping[str, Protocol] = {**ncnn.PROTOCOLS, **nb201.PROTOCOLS, **pi5.PROTOCOLS}
 
 
 def run_protocol(name: str) -> Accuracy:
