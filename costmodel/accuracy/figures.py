@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from costmodel.calibration import is_usable, work_of
 from costmodel.errors import CannotCalibrate
@@ -74,16 +75,20 @@ def metrics(cases: Sequence[Case]) -> Metrics:
     """Summarise held-out predictions."""
     if not cases:
         raise CannotCalibrate("no held-out prediction to report; the measurements hold nothing for this protocol")
-    errors = np.abs(np.expm1([case.log_error for case in cases]))
-    radii = np.array([case.radius for case in cases])
-    covered = np.abs([case.log_error for case in cases]) <= radii + 1e-12
+    errors, radii = np.array([case.log_error for case in cases]), np.array([case.radius for case in cases])
+    return summarise(errors, radii, _mean_rank_correlation(cases))
+
+
+def summarise(log_errors: NDArray[np.float64], radii: NDArray[np.float64], spearman: float) -> Metrics:
+    """The figures of log(predicted / measured) and of the half-widths of the intervals about the predictions."""
+    errors = np.abs(np.expm1(log_errors))
     return Metrics(
-        n=len(cases),
+        n=len(errors),
         mape=float(errors.mean()),
         median_ape=float(np.median(errors)),
         within_10=float((errors <= 0.1).mean()),
-        spearman=_mean_rank_correlation(cases),
-        coverage=float(covered.mean()),
+        spearman=spearman,
+        coverage=float((np.abs(log_errors) <= radii + 1e-12).mean()),
         width=float(np.mean(2 * np.sinh(radii))),
     )
 

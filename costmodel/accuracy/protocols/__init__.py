@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from costmodel.accuracy.figures import Accuracy
-from costmodel.accuracy.protocols import iotnets, mlperf, ncnn, phones, timm
+from costmodel.accuracy.protocols import iotnets, mlperf, nb201, ncnn, phones, pi5, timm
 from costmodel.accuracy.protocols.protocol import Protocol as Protocol
 from costmodel.errors import InvalidChoice, nearest
 
@@ -15,6 +15,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
     **timm.PROTOCOLS,
     **mlperf.PROTOCOLS,
     **iotnets.PROTOCOLS,
+    **nb201.PROTOCOLS,
+    **pi5.PROTOCOLS,
 }
 
 

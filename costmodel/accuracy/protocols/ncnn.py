@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from costmodel.accuracy.figures import Accuracy
+from costmodel.accuracy.known import devices_with_few
 from costmodel.accuracy.protocols.protocol import Protocol
 from costmodel.accuracy.splits import leave_devices_out, leave_networks_out
 from costmodel.calibration import Table, gather, is_fittable
@@ -37,5 +38,13 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "ncnn-device-network": Protocol(
         "an unseen device with 5 measured networks, asked about networks unseen anywhere: ncnn, CPU, floating point",
         lambda: leave_devices_out(tables("cpu"), "ncnn-device-network", measured=5, draws=1),
+    ),
+    "ncnn-device-5": Protocol(
+        "an unseen device with 5 measured networks, asked about networks that other devices ran: ncnn, CPU, floating point",
+        lambda: devices_with_few(tables("cpu"), "ncnn-device-5", measured=5),
+    ),
+    "ncnn-device-10": Protocol(
+        "an unseen device with 10 measured networks, asked about networks that other devices ran: ncnn, CPU, floating point",
+        lambda: devices_with_few(tables("cpu"), "ncnn-device-10", measured=10),
     ),
 }
