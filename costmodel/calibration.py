@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from costmodel.dims import value_at
 from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement, UnknownDevice
-from costmodel.features import NAMES, amounts, relative_costs, works
+from costmodel.features import NAMES, amounts, relative_costs, spreads, works
 from costmodel.intervals import margins
 from costmodel.model import PooledCosts
 from costmodel.power import energies, fit_power, log_errors
@@ -179,7 +179,8 @@ class Pool:
         """The costs of all configurations without the hidden networks; those of one that has no other are what is common."""
         if hidden not in self._fits:
             work, times, device = self._rows(hidden)
-            model = PooledCosts(relative_costs(self.processor))
+            spread, own_spread = spreads()
+            model = PooledCosts(relative_costs(self.processor), spread=spread, own_spread=own_spread)
             start = self._fits.get(frozenset()) if len(set(device.tolist())) == len(self.tables) else None
             self._fits[hidden] = model.fit(work, times, device, start=start)
         return self._fits[hidden]

@@ -207,6 +207,23 @@ def relative_costs(processor: str) -> tuple[float, ...]:
     return tuple(feature.relative_cost[processor == "gpu"] for feature in FEATURES)
 
 
+# a multiply-add of a product costs the same whichever dense convolution it is of; what else differs between them is in bytes
+# and in macs / depth and macs / filters. So these costs may hardly leave their ratio: all devices alike, each of its own.
+ALIKE = frozenset({"pointwise_macs", "conv_macs"})
+ALIKE_SPREAD, ALIKE_OWN_SPREAD = 0.03, 0.1
+
+
+def spreads() -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """How far each feature's cost may lie from its relative cost, and from that of the other devices: deviations in log.
+
+    >>> common, own = spreads()
+    >>> common[NAMES.index("conv_macs")], own[NAMES.index("conv_macs")], own[NAMES.index("copy_bytes")]
+    (0.03, 0.1, 1.0)
+    """
+    common = tuple(ALIKE_SPREAD if name in ALIKE else 1.0 for name in NAMES)
+    return common, tuple(ALIKE_OWN_SPREAD if name in ALIKE else 1.0 for name in NAMES)
+
+
 def work_of(network: Network, kernel: Kernel, runtime: str = "") -> Work:
     """A kernel with its kind: by its anchor's op and, for a convolution, by its filter and what the runtime has for it."""
     kind, depth, filters, rows = _kind(network, kernel, runtime)

@@ -82,9 +82,9 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
     ----------
     prior : array of shape (n_features,)
         Orders of magnitude of the costs, up to a common factor.
-    spread : float
+    spread : float or array of shape (n_features,)
         Standard deviation of ``common`` about the logarithm of the prior.
-    own_spread : float
+    own_spread : float or array of shape (n_features,)
         Standard deviation of a device's own departure from what is common.
     noise : float
         Error in log time that one standard deviation of either prior weighs as much as.
@@ -110,8 +110,8 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
         self,
         prior: ArrayLike,
         *,
-        spread: float = 1.0,
-        own_spread: float = 1.0,
+        spread: ArrayLike = 1.0,
+        own_spread: ArrayLike = 1.0,
         noise: float = 0.03,
         huber: float = 0.15,
         max_iter: int = 300,
@@ -131,6 +131,7 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
         """
         rows = _checked(X, y, devices)
         prior = np.log(np.asarray(self.prior, dtype=np.float64))
+        spread, own_spread = self._spreads()
         count = len(rows.starts)
         common, log_speed, own = prior, _log_speeds(rows, prior), np.zeros((count, len(prior)))
         if start is not None:
@@ -140,9 +141,9 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
         def objective(flat: Array) -> tuple[float, Array]:
             common, log_speed, own = _unpacked(flat, count)
             loss, slope = self._loss(rows, _exp(log_speed[:, None] + common + own))
-            departure = (common - prior) / self.spread
-            loss += 0.5 * float(departure @ departure) + 0.5 * float(np.sum((own / self.own_spread) ** 2))
-            gradients = (slope.sum(axis=0) + departure / self.spread, slope.sum(axis=1), slope + own / self.own_spread**2)
+            departure = (common - prior) / spread
+            loss += 0.5 * float(departure @ departure) + 0.5 * float(np.sum((own / own_spread) ** 2))
+            gradients = (slope.sum(axis=0) + departure / spread, slope.sum(axis=1), slope + own / own_spread**2)
             return loss, np.concatenate([part.ravel() for part in gradients])
 
         found = _least(objective, np.concatenate([common, log_speed, own.ravel()]), self.max_iter)
@@ -154,12 +155,13 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
         """The costs of a new device of the kind, from its rows; what is common stays as it was fitted."""
         check_is_fitted(self)
         rows = _checked(X, y, np.zeros(len(np.asarray(y)), dtype=np.intp))
+        _, own_spread = self._spreads()
 
         def objective(flat: Array) -> tuple[float, Array]:
             speed, own = flat[0], flat[1:]
             loss, slope = self._loss(rows, _exp(speed + self.common_ + own)[None, :])
-            loss += 0.5 * float(np.sum((own / self.own_spread) ** 2))
-            return loss, np.concatenate([[slope.sum()], slope[0] + own / self.own_spread**2])
+            loss += 0.5 * float(np.sum((own / own_spread) ** 2))
+            return loss, np.concatenate([[slope.sum()], slope[0] + own / own_spread**2])
 
         found = _least(objective, np.concatenate([_log_speeds(rows, self.common_), 0 * self.common_]), self.max_iter)
         costs: Array = np.exp(found[0] + self.common_ + found[1:])
@@ -193,6 +195,9 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
             )
         predicted: Array = np.einsum("rf,rf->r", self.coef_[np.asarray(devices, dtype=np.intp)], work)
         return predicted
+
+    def _spreads(self) -> tuple[Array, Array]:
+        return np.asarray(self.spread, dtype=np.float64), np.asarray(self.own_spread, dtype=np.float64)
 
     def _loss(self, rows: _Rows, costs: Array) -> tuple[float, Array]:
         """The Huber loss in units of the noise, and its slope in the logarithm of each cost."""
