@@ -150,9 +150,9 @@ ALL = f"{CONVOLUTIONS} {STORED} matmul {OTHERS}"
 # in about the time of 1 to 4 multiply-adds, graphics processors in that of 5 to 50; starting a kernel takes microseconds.
 # Few channels leave lanes idle: time per multiply-add grows as 1 + a / depth + b / filters, so macs / depth and
 # macs / filters are linear terms of it (the second is also the volume that im2col lays out); in a grouped convolution, where
-# both are few, the overhead of a group counts too, macs / (depth * filters). A product with one row reads each weight for one
-# multiply-add, so it costs what its weights take to stream; further rows find them loaded. A join reads a tensor that was
-# written long before, so it has left the cache. With its inputs a network reaches a graphics processor, which takes a wait.
+# both are few, the overhead of a group counts too, macs / (depth * filters). A product with one row reads each weight for
+# one multiply-add, so it costs what its weights take to stream; further rows find them loaded. A join reads a tensor that
+# was written long before, so it has left the cache. Before the first kernel a graphics processor waits for its inputs.
 FEATURES: tuple[Feature, ...] = (
     _feature("pointwise_macs", "MAC", "compute", (1.0, 1.0), "pointwise", _macs),
     _feature("conv3x3_macs", "MAC", "compute", (0.4, 0.6), "conv3x3", _macs),
@@ -213,7 +213,9 @@ def work_of(network: Network, kernel: Kernel, runtime: str = "") -> Work:
         inputs=len({name for layer in kernel.layers for name in layer.inputs} & set(network.inputs)),
         name=kernel.name,
         layers=tuple(layer.name for layer in kernel.layers),
-        **shape,
+        depth=shape.get("depth", 1),
+        filters=shape.get("filters", 1),
+        rows=shape.get("rows", 1),
     )
 
 

@@ -60,7 +60,7 @@ MOBILE = (
 )
 
 PATTERNS: Mapping[str, tuple[Pattern, ...]] = {"ncnn": NCNN, "torch": EAGER, "tflite": MOBILE, "torch-mobile": MOBILE}
-# layers that a runtime has no kernel for: the ops that it runs one after the other in place of each, every one over the whole tensor
+# layers that a runtime has no kernel for, and the ops that it runs in place of each, every one over the whole tensor
 WRITTEN_OUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {"tflite": {"BatchNormalization": ("Mul", "Add")}}
 
 

@@ -129,8 +129,8 @@ def test_one_kernel_reads_the_input() -> None:
 # -- protocols --------------------------------------------------------------------------------------------------
 
 FAMILIES = {
-    "mobilenet_w1": "mobilenet", "mobilenetb_wd4": "mobilenet", "fdmobilenet_w1": "mobilenet", "mobilenetv2b_wd4": "mobilenetv2",
-    "mobilenetv3_large_w1": "mobilenetv3", "regnetx002": "regnet", "regnety016": "regnet", "resnet18_wd2": "resnet",
+    "mobilenet_w1": "mobilenet", "mobilenetb_wd4": "mobilenet", "fdmobilenet_w1": "mobilenet",
+    "mobilenetv2b_wd4": "mobilenetv2", "mobilenetv3_large_w1": "mobilenetv3", "regnetx002": "regnet", "regnety016": "regnet", "resnet18_wd2": "resnet",
     "resnetbc14b": "resnet", "resnext14_16x4d": "resnext", "hrnet_w18_small_v1": "hrnet", "dla46c": "dla",
 }  # fmt: skip
 
