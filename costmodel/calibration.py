@@ -155,9 +155,8 @@ class Pool:
         """The costs of all configurations without the hidden networks; those of one that has no other are what is common."""
         if hidden not in self._fits:
             work, times, device = self._rows(hidden)
-            model = PooledCosts(relative_costs(self.processor))
-            start = self._fits.get(frozenset()) if len(set(device.tolist())) == len(self.tables) else None
-            self._fits[hidden] = model.fit(work, times, device, start=start)
+            # never from a fit that saw the hidden networks: what they alone tell would stay
+            self._fits[hidden] = PooledCosts(relative_costs(self.processor)).fit(work, times, device)
         return self._fits[hidden]
 
     def costs(self, table: Table, hidden: frozenset[str] = frozenset()) -> Array | None:
