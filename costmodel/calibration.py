@@ -181,8 +181,8 @@ class Pool:
             work, times, device = self._rows(hidden)
             spread, own_spread = spreads()
             model = PooledCosts(relative_costs(self.processor), spread=spread, own_spread=own_spread)
-            start = self._fits.get(frozenset()) if len(set(device.tolist())) == len(self.tables) else None
-            self._fits[hidden] = model.fit(work, times, device, start=start)
+            # never from a fit that saw the hidden networks: what they alone tell would stay
+            self._fits[hidden] = model.fit(work, times, device)
         return self._fits[hidden]
 
     def costs(self, table: Table, hidden: frozenset[str] = frozenset()) -> Array | None:

@@ -158,7 +158,7 @@ ALL = f"{CONVOLUTIONS} {STORED} {BATCHED} {OTHERS}"
 # convolution itself reads and writes is then in the caches. In a grouped convolution, where both are few, the overhead of a
 # group counts too, macs / (depth * filters). A product with one row reads each weight for one multiply-add, so it costs what
 # its weights take to stream; further rows find them loaded. A join reads a tensor that was written long before, so it has
-# left the cache. With its inputs a network reaches a graphics processor, which takes a wait.
+# left the cache. Before the first kernel a graphics processor waits for its inputs.
 FEATURES: tuple[Feature, ...] = (
     _feature("pointwise_macs", "MAC", "compute", (1.0, 1.0), "pointwise", _macs),
     _feature("conv3x3_macs", "MAC", "compute", (0.4, 0.6), "conv3x3", _macs),

@@ -67,7 +67,7 @@ MOBILE = (
 PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
     "ncnn": NCNN, "torch-native": EAGER, "tflite": MOBILE, "torch-mobile": MOBILE,
 }  # fmt: skip
-# layers that a runtime has no kernel for: the ops that it runs one after the other in place of each, every one over the whole tensor
+# layers that a runtime has no kernel for, and the ops that it runs in place of each, every one over the whole tensor
 WRITTEN_OUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {"tflite": {"BatchNormalization": ("Mul", "Add")}}
 # runtimes of which patterns do not say enough
 OTHERS: Mapping[str, Callable[[Network], tuple[Kernel, ...]]] = {"torch": eager_kernels, "torch-compile": compiled_kernels}
