@@ -11,6 +11,7 @@ An exporter that optimises folds batch norms into convolutions. PyTorch runs the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from costmodel.dims import Extent
 from costmodel.graph import Layer, Network
@@ -22,9 +23,11 @@ SCALES = frozenset({"Mul", "Div", "Add"})  # what may stand between scores and t
 REDUCTIONS = frozenset(
     {
         "LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization", "Softmax", "LogSoftmax",
-        "ReduceMean", "ReduceSum", "ReduceMax", "ReduceL2", "GlobalAveragePool", "LpNormalization",
+        "ReduceMean", "ReduceSum", "ReduceMax", "ReduceL2", "GlobalAveragePool", "GlobalMaxPool", "LpNormalization",
     }
 )  # fmt: skip
+# PyTorch reduces a whole map as it reduces any axes
+MEANS = {"GlobalAveragePool": "ReduceMean", "GlobalMaxPool": "ReduceMax"}
 # operations that read rows one after the other: before them a transposed tensor is copied
 IN_ORDER = frozenset(
     {
@@ -61,7 +64,7 @@ def compiled_kernels(network: Network) -> tuple[Kernel, ...]:
     >>> b = Builder("tiny")
     >>> x = b.relu(b.bn(b.conv(b.input("x", (1, 3, 8, 8)), 8, kernel=3, padding=1)))
     >>> [kernel.op for kernel in compiled_kernels(b.finish(b.mul(x, b.sigmoid(x))))]
-    ['Conv', 'BatchNormalization']
+    ['Conv', 'Relu']
     """
     program = _Program(network)
     kernels = []
@@ -218,9 +221,16 @@ class _Program:
 
     def kernel(self, members: Sequence[int], run: Sequence[int]) -> Kernel:
         """One kernel of these layers, views among them; what it is comes first."""
-        first = min(run, key=lambda i: (self.macs(i) == 0, self.layer(i).op not in REDUCTIONS, i))
+        first = min(run, key=self._rank)
         others = [self.layer(i) for i in run if i != first]
-        return kernel_of(self.network, [self.layer(first), *others], views=[self.layer(i) for i in members if i not in run])
+        views = [self.layer(i) for i in members if i not in run]
+        kernel = kernel_of(self.network, [self.layer(first), *others], views)
+        return replace(kernel, op=MEANS.get(kernel.op, kernel.op))
+
+    def _rank(self, i: int) -> tuple[bool, bool, bool, int]:
+        """What a kernel is called by: its product, else its reduction, else any but a batch norm, which may be folded."""
+        op = self.layer(i).op
+        return self.macs(i) == 0, op not in REDUCTIONS, op == "BatchNormalization", i
 
     def unfolded(self, positions: Iterable[int]) -> Iterator[Kernel]:
         """The kernels of batch norms that an exporter folded into these convolutions."""

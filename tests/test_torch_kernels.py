@@ -72,10 +72,10 @@ def parts(b: Builder, x: str) -> str:
 # what is built -> its kernels as ops joined by +, eager and compiled
 CASES: dict[str, tuple[tuple[int | str, ...], Build, str, str]] = {
     "conv, norm, activation": (
-        IMAGE, lambda b, x: b.relu(b.bn(b.conv(x, 4))), "Conv BatchNormalization Relu", "Conv BatchNormalization+Relu",
+        IMAGE, lambda b, x: b.relu(b.bn(b.conv(x, 4))), "Conv BatchNormalization Relu", "Conv Relu+BatchNormalization",
     ),
     "SiLU": (IMAGE, lambda b, x: silu(b, b.conv(x, 4)), "Conv Sigmoid+Mul", "Conv Sigmoid+Mul"),
-    "a residual": (IMAGE, residual, "Conv BatchNormalization Add Relu", "Conv BatchNormalization+Add+Relu"),
+    "a residual": (IMAGE, residual, "Conv BatchNormalization Add Relu", "Conv Add+BatchNormalization+Relu"),
     "squeeze and excitation": (
         IMAGE, squeeze, "Conv Relu GlobalAveragePool Conv Sigmoid Mul", "Conv GlobalAveragePool+Relu Conv Sigmoid+Mul",
     ),
