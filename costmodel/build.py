@@ -26,6 +26,7 @@ from costmodel.graph import NUMBERED_DTYPES, Attribute, Network, Node, Shape, Te
 from costmodel.layers.attention import PROJECTIONS, Attention
 from costmodel.layers.experts import Experts
 from costmodel.layers.positions import HIDDEN
+from costmodel.layers.windows import WindowAttention
 from costmodel.ops.engine import Derived, Engine
 
 Extents = Sequence[Union[int, str, Dim]]
@@ -472,6 +473,30 @@ class Builder:
         label = self._named(name, "scale_by_width")
         width = self._axes(label, x, 1)[-1]
         return self._op("Mul", (x, self.constant([float(Dim.of(width).at()) ** power], shape=())), {}, label)
+
+    def window_attention(
+        self, x: str, heads: int, *, window: int, shifted: int = 0, cosine: bool = False, name: str | None = None
+    ) -> str:
+        """Multi-head self-attention among the tokens of each window (N, windows, window**2, C), written out in products.
+
+        What a head adds to the score of two tokens depends on their offset and is learnt (Swin, MaxViT). ``shifted`` is the
+        extent of the square map if it was rolled by half a window before it was cut: tokens that met only by that do not
+        see each other. ``cosine`` compares directions alone, and a small network makes what is added (Swin v2).
+
+        >>> b = Builder()
+        >>> b.shape(b.window_attention(b.input("x", ("N", 64, 49, 96)), 3, window=7, shifted=56))
+        (Dim('N'), 64, 49, 96)
+        """
+        label = name or self.numbered("window_attention")
+        full = self._prefix + label
+        _, windows, tokens, width = self._axes(full, x, 4, 4)
+        depth = self._share(full, width, heads, "channels")
+        if tokens != window**2:
+            raise InvalidSpec(f"{full}: a window of {window} has {window**2} tokens, but {x!r} is {_text(self.shape(x))}")
+        if shifted and (shifted % window or windows != (shifted // window) ** 2):
+            raise InvalidSpec(f"{full}: a map of {shifted} is not cut into the {windows} windows of {window} of {x!r}")
+        with self.scope(label):
+            return WindowAttention(heads=heads, depth=depth, window=window, shifted=shifted, cosine=cosine).over(self, x)
 
     # -- activations --------------------------------------------------------------------------------------------
 

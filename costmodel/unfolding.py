@@ -30,7 +30,7 @@ KINDS = (
     "embedding", "positions", "tied_linear", "rms_norm", "experts", "padding_mask", "scale_by_width",
     "relu", "relu6", "leaky_relu", "sigmoid", "hardsigmoid", "hardswish", "swish", "gelu", "softmax", "max_pool",
     "avg_pool", "global_average_pool", "lrn", "upsample", "flatten", "reshape", "transpose", "shuffle", "split", "slice",
-    "pad",
+    "pad", "window_attention",
 )  # fmt: skip
 FIXED_KINDS = (*KINDS, *JOINS, "layers", "op", "identity", "output")
 TEXT_OPTIONS = ("padding", "mode", "shape", "shared", "table", "relative", "activation", "memory_length", "past")

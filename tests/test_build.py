@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -19,6 +20,7 @@ from costmodel.read.onnx import load
 
 IMAGE = ("N", 12, "H", "W")
 TOKENS = ("N", "S", 24)
+WINDOWS = ("N", 4, 16, 24)
 SIZES = {"N": 2, "H": 17, "W": 22, "S": 5}
 
 LAYERS: dict[str, tuple[tuple[Any, ...], Callable[[Builder, str], Any]]] = {
@@ -45,6 +47,9 @@ LAYERS: dict[str, tuple[tuple[Any, ...], Callable[[Builder, str], Any]]] = {
     "prepend_token": (TOKENS, lambda b, x: b.prepend_token(x)),
     "prepend_token to one": ((1, 5, 24), lambda b, x: b.prepend_token(x)),
     "attention": (TOKENS, lambda b, x: b.attention(x, 4)),
+    "window attention": (WINDOWS, lambda b, x: b.window_attention(x, 3, window=4)),
+    "window attention, shifted": (WINDOWS, lambda b, x: b.window_attention(x, 3, window=4, shifted=8)),
+    "window attention by cosine": (WINDOWS, lambda b, x: b.window_attention(x, 3, window=4, shifted=8, cosine=True)),
     "attention with shared keys": (TOKENS, lambda b, x: b.attention(x, 4, kv_heads=2, depth=5)),
     "attention, causal": (TOKENS, lambda b, x: b.attention(x, 4, causal=True)),
     "attention, rotary": (TOKENS, lambda b, x: b.attention(x, 4, kv_heads=1, causal=True, rotary=10_000)),
@@ -160,6 +165,56 @@ def test_attention_is_the_formula() -> None:
     np.testing.assert_allclose(run(network, x)[0][0], expected, rtol=1e-3, atol=1e-4)
 
 
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max())
+    return powers / powers.sum()
+
+
+@pytest.mark.parametrize("cosine", [False, True])
+@pytest.mark.parametrize("shift", [0, 2])
+def test_window_attention_is_the_formula(shift: int, cosine: bool) -> None:
+    """Pixel by pixel: in the same window, and on the same side of the edges over which the map was rolled."""
+    window, extent, heads, depth = 4, 8, 2, 3
+    width, reach = heads * depth, 2 * window - 1
+    options: dict[str, Any] = {"window": window, "shifted": extent if shift else 0, "cosine": cosine}
+    network = built((1, 4, 16, width), lambda b, x: b.window_attention(x, heads, **options))
+    stored = {
+        tensor.name.removeprefix("window_attention1."): onnx.numpy_helper.to_array(tensor)
+        for tensor in to_onnx(network).graph.initializer
+    }
+    x = np.random.default_rng(4).random((1, 4, 16, width), np.float32)
+    qkv = (x[0] @ stored["qkv.weight"] + stored["qkv.bias"]).reshape(4, 16, 3, heads, depth)
+
+    def bias(head: int, rows: int, columns: int) -> float:
+        if not cosine:
+            return stored["bias"][(rows + window - 1) * reach + columns + window - 1, head]
+        spaced = np.array([np.sign(step) * np.log(1 + abs(step)) for step in (rows, columns)])
+        hidden = np.maximum(stored["offsets.weight"] @ spaced + stored["offsets.bias"], 0)
+        return 16 / (1 + np.exp(-stored["bias.weight"][head] @ hidden))
+
+    def score(head: int, at: int, one: int, other: int) -> float:
+        (row, column), (row2, column2) = divmod(one, window), divmod(other, window)
+        top, left = (part * window for part in divmod(at, extent // window))
+        sides = {
+            ((top + i + shift) % extent < shift, (left + j + shift) % extent < shift)
+            for i, j in ((row, column), (row2, column2))
+        }
+        query, key = qkv[at, one, 0, head], qkv[at, other, 1, head]
+        likeness = query @ key
+        if cosine:
+            likeness *= stored["temperature.weight"][head, 0, 0] / np.linalg.norm(query) / np.linalg.norm(key)
+        else:
+            likeness /= np.sqrt(depth)
+        return likeness + bias(head, row - row2, column - column2) if len(sides) == 1 else -100.0
+
+    mixed = np.zeros((4, 16, heads, depth))
+    for at, one, head in np.ndindex(4, 16, heads):
+        shares = softmax(np.array([score(head, at, one, other) for other in range(16)]))
+        mixed[at, one, head] = shares @ qkv[at, :, 2, head]
+    expected = mixed.reshape(4, 16, width) @ stored["output.weight"] + stored["output.bias"]
+    np.testing.assert_allclose(run(network, x)[0][0], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_a_shared_table_is_counted_once() -> None:
     b = Builder()
     words = b.input("words", ("N", "S"), dtype="int64")
@@ -235,6 +290,11 @@ def conv(**options: Any) -> Callable[[Builder, str], Any]:
         (lambda b, x: b.concat(x, b.max_pool(x, 2)), ["concat1", "one shape besides axis 1", "H//2"]),
         (lambda b, x: b.conv(b.flatten(x), 8), ["conv1", "at least 3 axes", "[N, 12*H*W]"]),
         (lambda b, x: b.attention(x, 4), ["attention1", "a tensor of 3 axes", "[N, 12, H, W]"]),
+        (lambda b, x: b.window_attention(x, 4, window=3), ["window_attention1", "3 has 9 tokens", "[N, 12, H, W]"]),
+        (
+            lambda b, x: b.window_attention(b.reshape(x, (0, 4, 9, -1)), 3, window=3, shifted=9),
+            ["window_attention1", "a map of 9", "the 4 windows of 3"],
+        ),
         (lambda b, x: b.attention(b.flatten(x), 4), ["attention1", "a tensor of 3 axes"]),
         (
             lambda b, x: tokens(b, lambda t: b.attention(t, 8, kv_heads=3)),
