@@ -50,15 +50,19 @@ def kernel_of(network: Network, layers: Sequence[Layer], views: Sequence[Layer] 
     positions = {network.producers[name] for name in inside}
     written = [name for name in inside if _is_kept(network, name, positions)]
     costs = [layer.cost for layer in layers if layer.cost]
+
+    def is_stored(name: str) -> bool:
+        return network.tensors[name].constant
+
     return Kernel(
         name=layers[0].name,
         op=layers[0].op,
         layers=tuple(layers),
         macs=total(cost.macs for cost in costs),
         other_flops=total(cost.other_flops for cost in costs),
-        read_bytes=total(read_bytes(network.tensors, members, name) for name in outside if not network.tensors[name].constant),
+        read_bytes=total(read_bytes(network.tensors, members, name) for name in outside if not is_stored(name)),
         write_bytes=total(network.tensors[name].nbytes for name in written if network.tensors[name].is_known),
-        weight_bytes=total(read_bytes(network.tensors, members, name) for name in outside if network.tensors[name].constant),
+        weight_bytes=total(read_bytes(network.tensors, members, name) for name in outside if is_stored(name)),
     )
 
 

@@ -112,7 +112,7 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
         *,
         spread: ArrayLike = 1.0,
         own_spread: ArrayLike = 1.0,
-        noise: float = 0.03,
+        noise: float = 0.1,
         huber: float = 0.15,
         max_iter: int = 300,
     ) -> None:
