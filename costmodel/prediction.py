@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -353,8 +354,18 @@ def _read(profile_id: str, files: Mapping[str, Path]) -> Profile:
 
 def _preference(profile_id: str) -> tuple[Any, ...]:
     _, runtime, precision, variant = profile_id.split("/")
-    threads = int("".join(c for c in variant.split("-")[0] if c.isdigit()) or 0)
-    return precision.startswith("int"), variant.startswith("vulkan"), -threads, len(variant), runtime, variant
+    on_gpu = variant.startswith(("vulkan", "opencl", "gpu"))
+    return precision.startswith("int"), on_gpu, -_cores(variant), len(variant), runtime, variant
+
+
+def _cores(variant: str) -> int:
+    """How many threads or cores a variant names: ``t4``, ``1large2med``; 0 where it names none.
+
+    >>> _cores("t4-big"), _cores("1large2med"), _cores("1.15.0-rc2")
+    (4, 3, 0)
+    """
+    named = re.match(r"t(\d+)\b", variant)
+    return int(named[1]) if named else sum(map(int, re.findall(r"(\d+)(?:large|med|small)", variant)))
 
 
 def _without_alias(text: str) -> str:

@@ -194,7 +194,7 @@ def test_intervals_cover_about_what_they_promise() -> None:
         row for i in range(12) for row in measured(costs(i, 0.1), SOME, device=f"board-{i}", noise=0.25, seed=100 + i)
     )  # fmt: skip
     found = leave_networks_out(tables, "coverage", group_of=lambda _: "all")
-    assert 0.83 <= found.metrics.coverage <= 0.99
+    assert 0.8 <= found.metrics.coverage <= 0.99
     assert found.metrics.width > 2 * math.sinh(0.25)  # a standard deviation at least
 
 
@@ -223,7 +223,7 @@ def test_protocols_run_on_a_part_of_the_shipped_data(name: str, monkeypatch: pyt
 
     def part(processor: str) -> list[Table]:
         found = whole(processor)
-        assert {table.group for table in found} == {("ncnn", processor, "float")}
+        assert {table.group for table in found} == {("ncnn", processor, "float", "inference")}
         assert min(len(table.networks) for table in found) >= 10
         taken.extend([found[0], next(table for table in found if by_device(table) != by_device(found[0]))])
         return taken

@@ -207,7 +207,7 @@ def test_a_new_configuration_adapts_to_what_the_others_share() -> None:
     found = pool.costs(new)
     assert found is not None
     for network in NETWORKS:
-        assert work(network) @ found == pytest.approx(work(network) @ costs(10) * 7, rel=0.1), network
+        assert work(network) @ found == pytest.approx(work(network) @ costs(10) * 7, rel=0.2), network
 
 
 # -- too little, or wrong ---------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from costmodel.features import (
     NAMES,
     NORMS,
     POOLS,
+    REDUCTIONS,
     amounts,
     feature_extents,
     relative_costs,
@@ -49,6 +50,10 @@ def lstm(b: Builder, x: str) -> tuple[str, ...]:
     return b.op_with_outputs("LSTM", x, b.weight("w", (1, 16, 8)), b.weight("r", (1, 16, 4)), outputs=1, hidden_size=4)
 
 
+def attention(b: Builder, x: str) -> str:
+    return b.op("MultiHeadAttention", x, x, x, num_heads=1, domain="com.microsoft")
+
+
 # -- kinds ------------------------------------------------------------------------------------------------------
 
 KINDS: dict[str, tuple[tuple[int | str, ...], Build, str, int, int]] = {
@@ -76,19 +81,23 @@ KINDS: dict[str, tuple[tuple[int | str, ...], Build, str, int, int]] = {
     "recurrent": (TOKENS, lstm, "recurrent", 1, 1),
     "a pool": (IMAGE, lambda b, x: b.max_pool(x, 2), "pool", 1, 1),
     "a global pool": (IMAGE, lambda b, x: b.global_average_pool(x), "pool", 1, 1),
-    "a norm": (IMAGE, lambda b, x: b.bn(x), "norm", 1, 1),
+    "a batch norm": (IMAGE, lambda b, x: b.bn(x), "batch_norm", 1, 1),
+    "a norm": (TOKENS, lambda b, x: b.layer_norm(x), "norm", 1, 1),
     "a softmax": (TOKENS, lambda b, x: b.softmax(x), "norm", 1, 1),
     "a copy": (TOKENS, lambda b, x: b.transpose(x, (0, 2, 1)), "copy", 1, 1),
     "a concatenation": (IMAGE, lambda b, x: b.concat(x, x), "copy", 1, 1),
     "an activation": (IMAGE, lambda b, x: b.relu(x), "elementwise", 1, 1),
-    "a sum": (IMAGE, lambda b, x: b.add(x, x), "elementwise", 1, 1),
+    "a sum": (IMAGE, lambda b, x: b.add(x, b.relu(x)), "join", 1, 1),
+    "a mean": (IMAGE, lambda b, x: b.op("ReduceMean", x, b.constant([2, 3])), "reduction", 1, 1),
+    "depthwise, 7x7": (IMAGE, conv(8, kernel=7, padding=3, groups=8), "depthwise_wide", 1, 1),
+    "attention": (("N", 5, 5), attention, "attention", 1, 1),
 }
 
 
 @pytest.mark.parametrize("case", KINDS)
 def test_kinds(case: str) -> None:
     shape, build, *expected = KINDS[case]
-    (work,) = works(built(shape, build), "ncnn")
+    *_, work = works(built(shape, build), "ncnn")
     assert [work.kind, work.depth, work.filters] == expected
 
 
@@ -119,6 +128,11 @@ def test_amounts_by_hand() -> None:
         "macs_per_depth": 0,
         "conv3x3_macs_per_depth": 16 * area * 9,  # of the dense convolution, over its 8 channels
         "macs_per_filter": 0,
+        "attention_macs": 0,
+        "attention_bytes": 0,
+        "depthwise_wide_macs": 0,
+        "grouped_macs_per_depth": 0,
+        "grouped_macs_per_group": 0,
         "conv_bytes": 0,
         "conv3x3_read_bytes": 4 * area * 8,
         "conv3x3_write_bytes": 4 * area * 16,
@@ -127,7 +141,11 @@ def test_amounts_by_hand() -> None:
         "elementwise_bytes": 4 * (24 * area + 24 * 9) + 4 * 9 * (24 + 24),  # of the pool and the sigmoid
         "copy_bytes": 4 * area * (8 + 16 + 24),
         "pool_flops": 24 * 9 * 4,  # comparisons
+        "join_bytes": 0,
+        "norm_bytes": 0,
+        "batch_norm_bytes": 0,
         "norm_flops": 0,
+        "reduction_flops": 0,
         "elementwise_flops": 24 * 9 * 4,  # a sigmoid is 4 operations
     }
     once = {
@@ -135,6 +153,7 @@ def test_amounts_by_hand() -> None:
         "linear_weight_bytes": 4 * (24 * 9 * 10 + 10),
         "product_kernels": 3,
         "other_kernels": 3,
+        "inputs": 2,  # the first convolution and the concatenation read it
     }
     n = Dim.size("N")
     further_rows = {"gemm_macs": 24 * 9 * 10 * (n - 1)}  # the first finds no weight loaded
@@ -151,12 +170,17 @@ def test_amounts_add_up_over_kernels() -> None:
         assert total(amounts((part,))[name] for part in parts) == whole
 
 
+KINDS_OF_MACS = (
+    "pointwise", "conv3x3", "conv", "depthwise", "depthwise_wide", "grouped", "gemm", "matmul", "attention",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("name", benchmark_names("ncnn"))
 def test_every_multiply_add_is_in_one_feature(name: str) -> None:
     network = benchmark_network("ncnn", name)
     point = network.bind({})
     found = {feature: extent.at(point) for feature, extent in feature_extents(network, "ncnn").items()}
-    macs = sum(found[f"{kind}_macs"] for kind in ("pointwise", "conv3x3", "conv", "depthwise", "grouped", "gemm", "matmul"))
+    macs = sum(found[f"{kind}_macs"] for kind in KINDS_OF_MACS)
     parts = works(network, "ncnn")
     first_rows = sum(value_at(part.macs, point) // value_at(part.rows, point) for part in parts if part.kind == "linear")
     assert macs + first_rows == count(network).at(point).macs
@@ -171,12 +195,12 @@ def test_every_multiply_add_is_in_one_feature(name: str) -> None:
 def test_the_table() -> None:
     assert len(set(NAMES)) == len(FEATURES)
     assert {feature.bound for feature in FEATURES} == {"compute", "memory", "launch"}
-    assert {feature.unit for feature in FEATURES} == {"MAC", "B", "FLOP", "kernel"}
+    assert {feature.unit for feature in FEATURES} == {"MAC", "B", "FLOP", "kernel", "input"}
     assert all(cost > 0 for processor in ("cpu", "gpu") for cost in relative_costs(processor))
 
 
 def test_ops_that_are_named_exist() -> None:
     known = {rule.op for rule in rules()}
-    assert set().union(CONV_OPS, POOLS, COPIES, NORMS) - known == set()
-    named = [*CONV_OPS, *POOLS, *COPIES, *NORMS]
+    assert set().union(CONV_OPS, POOLS, COPIES, NORMS, REDUCTIONS) - known == set()
+    named = [*CONV_OPS, *POOLS, *COPIES, *NORMS, *REDUCTIONS]
     assert len(named) == len(set(named))

@@ -26,7 +26,7 @@ GOOD: dict[str, Any] = {
         "networks": ["resnet50"], "sources": ["me"], "licences": ["CC0-1.0"], "data_sha256": "0" * 64,
         "costmodel_version": "0.1",
     },
-    "power_w": 4.5, "power_scope": "wall", "note": "",
+    "power_w": 4.5, "power_scope": "wall", "power": None, "note": "",
 }  # fmt: skip
 
 
