@@ -7,7 +7,7 @@ A feature is a sum over the kernels of some kinds of an amount of work, symbolic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from costmodel.dims import Dim, Extent, floor_divide, product, total
 from costmodel.fusion import fuse
@@ -48,8 +48,8 @@ class Work:
     """One kernel as the features see it; what it does in one run, in counts that may be open.
 
     ``depth`` and ``filters``: channels of a convolution's filter (of an unrolled one, its elements), and how many filters
-    each group has. ``rows``: of a product with a stored matrix, how many rows use it. ``inputs``: how many of the network's
-    inputs it reads. ``times``: how many such kernels the network has.
+    each group has. ``rows``: of a product with a stored matrix, how many rows use it. ``inputs``: how many inputs of
+    the network it waits for. ``times``: how many such kernels the network has.
     """
 
     kind: str
@@ -237,7 +237,6 @@ def work_of(network: Network, kernel: Kernel, runtime: str = "") -> Work:
         read_bytes=kernel.read_bytes,
         write_bytes=kernel.write_bytes,
         weight_bytes=kernel.weight_bytes,
-        inputs=len({name for layer in kernel.layers for name in layer.inputs} & set(network.inputs)),
         name=kernel.name,
         layers=tuple(layer.name for layer in kernel.layers),
         depth=depth,
@@ -319,8 +318,11 @@ def _rank(tensor: Tensor) -> int:
 
 
 def works(network: Network, runtime: str) -> tuple[Work, ...]:
-    """The kernels of a network under a runtime, each with its kind."""
-    return tuple(work_of(network, kernel, runtime) for kernel in fuse(network, runtime))
+    """The kernels of a network under a runtime, each with its kind; the first waits for the network's inputs."""
+    found = [work_of(network, kernel, runtime) for kernel in fuse(network, runtime)]
+    if found:
+        found[0] = replace(found[0], inputs=len(network.inputs))
+    return tuple(found)
 
 
 def amounts(parts: Iterable[Work]) -> dict[str, Extent]:

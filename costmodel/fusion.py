@@ -69,8 +69,8 @@ PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
 }  # fmt: skip
 # layers that a runtime has no kernel for, and the ops that it runs in place of each, every one over the whole tensor
 WRITTEN_OUT: Mapping[str, Mapping[str, tuple[str, ...]]] = {"tflite": {"BatchNormalization": ("Mul", "Add")}}
-# runtimes of which patterns do not say enough
-OTHERS: Mapping[str, Callable[[Network], tuple[Kernel, ...]]] = {"torch": eager_kernels, "torch-compile": compiled_kernels}
+# runtimes of which patterns do not say enough: all layers around one tell what its kernel is
+WHOLE: Mapping[str, Callable[[Network], tuple[Kernel, ...]]] = {"torch": eager_kernels, "torch-compile": compiled_kernels}
 
 
 def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
@@ -82,8 +82,8 @@ def fuse(network: Network, runtime: str = "") -> tuple[Kernel, ...]:
     >>> [kernel.op for kernel in fuse(b.finish(y), "ncnn")]
     ['Conv']
     """
-    if runtime in OTHERS:
-        return OTHERS[runtime](network)
+    if runtime in WHOLE:
+        return WHOLE[runtime](network)
     patterns = {op: pattern for pattern in PATTERNS.get(runtime, GENERIC) for op in pattern.anchor}
     written = find_quantized(network).written
     held = _held(network, written)

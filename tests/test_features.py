@@ -153,7 +153,7 @@ def test_amounts_by_hand() -> None:
         "linear_weight_bytes": 4 * (24 * 9 * 10 + 10),
         "product_kernels": 3,
         "other_kernels": 3,
-        "inputs": 2,  # the first convolution and the concatenation read it
+        "inputs": 1,
     }
     n = Dim.size("N")
     further_rows = {"gemm_macs": 24 * 9 * 10 * (n - 1)}  # the first finds no weight loaded

@@ -9,6 +9,7 @@ from costmodel.build import Builder, Extents
 from costmodel.counts import INTEGERS, QUANTITIES, Quantities, count, learnable
 from costmodel.errors import UnknownSize
 from costmodel.features import NAMES
+from costmodel.fusion import WHOLE
 from costmodel.graph import Layer, Tensor
 from costmodel.search.leaves import FREED, Amounts, Indivisible, Leaf, network_of
 from costmodel.search.parts import Part, Step
@@ -60,11 +61,14 @@ class Blocks:
 
     def row(self, define: Callable[[Builder, Candidate], str], candidate: Candidate, sizes: Mapping[str, int]) -> Amounts:
         """The columns of a candidate's network. Raises Indivisible where it must be counted as a whole."""
+        if self.runtime in WHOLE:
+            raise Indivisible(f"what a kernel of {self.runtime} writes depends on who reads it")
         b = PartBuilder(self, "", sizes)
         part = b.whole(define(b, candidate))
         memory = tuple([(i, FREED, int(b.tensor(name).nbytes)) for i, name in enumerate(b.inputs)])
         found = part.worked_out(memory, (None,) * len(memory), ())
-        features = [found.features, *[chain.features for chain in found.tails if chain]]
+        waits = tuple([len(b.inputs) if name == "inputs" else 0 for name in NAMES])
+        features = [waits, found.features, *[chain.features for chain in found.tails if chain]]
         return (*part.quantities(), found.peak, *map(sum, zip(*features, strict=True)))
 
     def made(self, use: Use) -> Made:

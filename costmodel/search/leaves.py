@@ -72,7 +72,7 @@ class Chain:
         layers = (*self.layers, layer)
         tensors = {**{renamed.get(name, name): tensor for name, tensor in leaf.tensors.items()}, **self.tensors}
         found = works(network_of(layers, tensors), self.runtime)
-        if len(found) != 1 or len(found[0].layers) != len(layers):
+        if not found or any(len(work.layers) != len(layers) for work in found):
             return None
         return Chain(layers, tensors, self.runtime, _features(found))
 
