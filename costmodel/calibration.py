@@ -250,10 +250,21 @@ def is_fittable(row: Measurement) -> bool:
     return is_usable(row) and not on_host and (name in benchmark_names(benchmark) or is_stored(row.network))
 
 
-@lru_cache(maxsize=1)
-def shipped_tables() -> tuple[Table, ...]:
-    """The configurations that come with the library: the support of a user's own."""
-    return tuple(gather(filter(is_fittable, load_measurements())))
+@lru_cache(maxsize=16)
+def shipped_tables(runtime: str) -> tuple[Table, ...]:
+    """The configurations of a runtime that come with the library: the support of a user's own."""
+    return tuple(gather(row for row in load_measurements() if row.runtime == runtime and is_fittable(row)))
+
+
+def shipped_support(rows: Iterable[Measurement]) -> tuple[Table, ...]:
+    """The configurations that come with the library of the runtimes that these rows are of."""
+    return tuple(table for runtime in dict.fromkeys(row.runtime for row in rows) for table in shipped_tables(runtime))
+
+
+@lru_cache(maxsize=8)
+def _pool_of(tables: tuple[Table, ...]) -> Pool:
+    """The pool of these very tables, with the fits that it has made."""
+    return Pool(tables)
 
 
 # -- profiles ---------------------------------------------------------------------------------------------------
@@ -280,7 +291,7 @@ def calibrate(measurements: Sequence[Measurement], *, device: str | None = None)
     if len(ids) != 1:
         named = f": {', '.join(ids[:6])}" if ids else " with a time of a whole network that is not suspect"
         raise CannotCalibrate(f"one configuration is needed, the rows hold {len(ids)}{named}")
-    return calibrate_all(chosen, support=shipped_tables())[0]
+    return calibrate_all(chosen, support=shipped_support(chosen))[0]
 
 
 def calibrate_all(
@@ -301,12 +312,15 @@ def calibrate_all(
         most = max(len(set(table.networks)) for table in tables)
         raise CannotCalibrate(f"a profile needs at least {fewest} measured networks, there are {most}; measure more")
     own = {table.id for table in tables}
-    others = pools([table for table in support if table.id not in own])
-    return [
-        profile
-        for group, pool in pools(enough).items()
-        for profile in _profiles(others.get(group, pool), pool.tables, is_support=group in others, progress=progress)
-    ]
+    others: dict[Group, list[Table]] = {}
+    for table in support:
+        if table.id not in own:
+            others.setdefault(table.group, []).append(table)
+    fitted: list[Profile] = []
+    for group, pool in pools(enough).items():
+        basis = _pool_of(tuple(others[group])) if group in others else pool
+        fitted += _profiles(basis, pool.tables, is_support=group in others, progress=progress)
+    return fitted
 
 
 def _profiles(

@@ -305,7 +305,7 @@ FEW = ("mobilenet_v2", "resnet18", "squeezenet", "googlenet", "efficientnet_b0")
 def test_five_networks_tell_more_with_the_support_of_other_devices() -> None:
     """Against the measured times of the networks left out, of a dozen devices that the support does not hold."""
     errors: dict[bool, list[float]] = {True: [], False: []}
-    cpus = [table for table in shipped_tables() if table.group[1] == "cpu" and set(FEW) <= set(table.networks)]
+    cpus = [table for table in shipped_tables("ncnn") if table.group[1] == "cpu" and set(FEW) <= set(table.networks)]
     boards = cpus[:: len(cpus) // 12]
     own = {table.rows[0].device for table in boards}
     others = [table for table in cpus[::3] if table.rows[0].device not in own]

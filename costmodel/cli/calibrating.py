@@ -30,7 +30,7 @@ def calibrate(
     The error is that on networks left out of the fit. docs/add-a-device.md shows the columns of the table. Without --out
     the profiles go to the folder where predict looks first (set COSTMODEL_HOME to move it).
     """
-    from costmodel.calibration import calibrate_all, shipped_tables
+    from costmodel.calibration import calibrate_all, shipped_support
     from costmodel.prediction import profile_folders
     from costmodel.report.calibrating import calibration_report
     from costmodel.report.output import working
@@ -38,7 +38,7 @@ def calibrate(
 
     rows = _of_device(read_measurements(measurements), device)
     with working("calibrating") as progress:
-        fitted = calibrate_all(rows, support=shipped_tables(), progress=progress)
+        fitted = calibrate_all(rows, support=shipped_support(rows), progress=progress)
     folder = out if out is not None else profile_folders()[0]
     written = {profile.save(folder): profile for profile in fitted}
     show(calibration_report(written, folder, _left_out(rows, fitted)), as_json=as_json, as_csv=as_csv)
