@@ -120,7 +120,7 @@ def test_a_family_of_iotnets_left_out() -> None:
 
 def test_families_of_mlperf_left_out_of_some_boards() -> None:
     several = [table for table in mlperf.tables() if len(set(map(mlperf.family, table.networks))) > 1]
-    some = [table for table in several if table.group == ("tflite", "cpu", "int")][:8]
+    some = [table for table in several if table.group[:3] == ("tflite", "cpu", "int")][:8]
     found = leave_networks_out(some, "some", group_of=lambda table: table.id, label=mlperf.family)
     assert found.metrics.n == sum(len(table.networks) for table in some)
     assert found.metrics.median_ape < 0.15 < found.baselines["macs_linear"].median_ape
@@ -128,5 +128,5 @@ def test_families_of_mlperf_left_out_of_some_boards() -> None:
 
 def test_iotnets_is_judged_on_sound_rows_of_one_board() -> None:
     (table,) = iotnets.tables()
-    assert table.group == ("torch-native", "cpu", "float")
+    assert table.group[:3] == ("torch-native", "cpu", "float")
     assert max(row.time_std_s / row.time_s for row in table.rows) <= 0.1

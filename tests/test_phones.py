@@ -102,8 +102,8 @@ def kinds(b: Builder, y: str, runtime: str) -> list[str]:
     ("runtime", "expected"),
     [
         ("tflite", ["elementwise", "elementwise", "conv", "join"]),
-        ("torch-mobile", ["norm", "conv", "join"]),
-        ("ncnn", ["norm", "conv3x3", "join", "elementwise"]),
+        ("torch-mobile", ["batch_norm", "conv", "join"]),
+        ("ncnn", ["batch_norm", "conv3x3", "join", "elementwise"]),
     ],
 )
 def test_a_residual_block_before_whose_convolution_is_a_norm(runtime: str, expected: list[str]) -> None:
@@ -111,7 +111,7 @@ def test_a_residual_block_before_whose_convolution_is_a_norm(runtime: str, expec
     x = b.input("x", (1, 8, 6, 6))
     y = b.conv(b.relu(b.bn(x)), 8, kernel=3, padding=1)
     found = kinds(b, b.relu(b.add(x, y)), runtime)
-    assert found == (["norm", "elementwise", *expected[1:]] if runtime == "ncnn" else expected)
+    assert found == (["batch_norm", "elementwise", *expected[1:]] if runtime == "ncnn" else expected)
 
 
 def test_windows_beyond_5x5_have_a_kind_of_their_own() -> None:

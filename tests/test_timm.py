@@ -93,6 +93,6 @@ def test_families_left_out_of_a_card(task: str, version: str) -> None:
     found = leave_networks_out([few], "few", group_of=lambda table: table.id, label=family, parts=4)
     assert found.metrics.n == len(few.networks)
     assert found.metrics.mape < 0.3
-    assert found.metrics.mape < 0.6 * found.baselines["macs_linear"].mape
+    assert found.metrics.mape < 0.75 * found.baselines["macs_linear"].mape
     assert found.metrics.spearman > 0.8
     assert np.isfinite(found.metrics.width)
