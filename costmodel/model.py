@@ -100,7 +100,7 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
 
     >>> work, devices = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]] * 2), [0, 0, 0, 1, 1, 1]
     >>> times = work @ [3.0, 0.5] * [1, 1, 1, 10, 10, 10]
-    >>> pooled = PooledCosts([1.0, 1.0]).fit(work, times, devices)
+    >>> pooled = PooledCosts([1.0, 1.0], noise=0.01).fit(work, times, devices)
     >>> pooled.predict(work[:3], [1, 1, 1]).round(1)
     array([30., 10., 40.])
 
