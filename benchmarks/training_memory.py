@@ -25,6 +25,7 @@ import torch
 from torch._subclasses import FakeTensorMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 import costmodel as cm
 from benchmarks.peers import BUILDERS, Peer
@@ -61,12 +62,14 @@ class Case:
     optimizer: str = "adam"
     loss: str = "mean"
     fused_attention: bool = True
-    segments: str = ""  # checkpoints: tests.training_segments of that name
+    checkpoint: tuple[str, ...] | None = None  # the zoo's tensors at which the segments of Chain end
 
     @property
     def label(self) -> str:
         sizes = ", ".join(f"{name}={value}" for name, value in self.sizes.items())
-        return f"{self.network} ({sizes}, {self.optimizer}, {self.loss})"
+        attention = "" if self.fused_attention else ", attention written out"
+        checkpoint = ", checkpoints" if self.checkpoint else ""
+        return f"{self.network} ({sizes}, {self.optimizer}, {self.loss}{attention}{checkpoint})"
 
 
 def vision(network: str, name: str = "", library: str = "torchvision", *, batches: tuple[int, ...] = (2, 16), **more: Any) -> list[Case]:
@@ -82,6 +85,10 @@ BERT_SMALL = {"num_hidden_layers": 4, "hidden_size": 512, "num_attention_heads":
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 SDPA = {"attn_implementation": "sdpa"}
 GPT2 = {"activation_function": "gelu_pytorch_tanh", "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "n_layer": 12, "n_embd": 768, "n_head": 12}
+RESNET50_SEGMENTS = (
+    "max_pool1",
+    *(f"stage{stage}.{i}.relu3" for stage, depth in ((1, 3), (2, 4), (3, 6), (4, 3)) for i in range(depth)),
+)
 CASES = [
     *vision("resnet18"), *vision("resnet50"), *vision("mobilenet_v2"), *vision("mobilenet_v3_large"), *vision("alexnet"),
     *vision("vgg11"), *vision("densenet121"), *vision("efficientnet_b0"), *vision("convnext_tiny"), *vision("vit_b_16"),
@@ -92,10 +99,28 @@ CASES = [
     *vision("resnet18", batches=(8,), optimizer="sgd"), *vision("vgg11", batches=(2,), optimizer="momentum"),
     *vision("alexnet", batches=(2,), optimizer="rmsprop"), *vision("alexnet", batches=(2,), optimizer="adagrad"),
     *vision("alexnet", batches=(2,), optimizer="adam-fused"), *vision("mobilenet_v2", batches=(32,), loss="cross-entropy"),
+    *vision("resnet50", batches=(8, 32), checkpoint=RESNET50_SEGMENTS),
     *text("bert_small", "BertModel", {**BERT_SMALL, **NO_DROPOUT, **SDPA}),
     *text("bert_small", "BertModel", {**BERT_SMALL, **NO_DROPOUT}, fused_attention=False),
     *text("gpt2", "GPT2LMHeadModel", {**GPT2, **SDPA}, loss="cross-entropy"),
 ]  # fmt: skip
+
+
+class Chain(torch.nn.Module):
+    """torchvision's ResNet: its stem and each block a segment that is run again, and its head, which is not."""
+
+    def __init__(self, resnet: Any) -> None:
+        super().__init__()
+        stem = torch.nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu, resnet.maxpool)
+        stages = (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4)
+        head = torch.nn.Sequential(resnet.avgpool, torch.nn.Flatten(), resnet.fc)
+        self.parts = torch.nn.ModuleList([stem, *(block for stage in stages for block in stage), head])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        *again, head = self.parts
+        for part in again:
+            x = checkpoint(part, x, use_reentrant=False)
+        return head(x)
 
 
 class Tracker(TorchDispatchMode):
@@ -160,6 +185,7 @@ def measure(case: Case, network: cm.Network) -> Measured:
     tracker = Tracker()
     with ExitStack() as stack:
         module = without_dropout(Peer(case.library, case.name, case.options).module())
+        module = Chain(module) if case.checkpoint else module
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(tracker)
         module.to_empty(device="cpu")
@@ -197,6 +223,7 @@ def saved_storages() -> Iterator[dict[int, int]]:
 def measure_allocator(case: Case, network: cm.Network) -> int:
     """The peak of a second step on real tensors, as PyTorch's allocator tells it."""
     module = without_dropout(BUILDERS[case.library](case.name, case.options))
+    module = Chain(module) if case.checkpoint else module
     inputs = inputs_of(network, case.sizes)
     optimizer = OPTIMIZERS[case.optimizer](module.parameters())
 
@@ -237,7 +264,7 @@ def main() -> None:
         measured = measure(case, network)
         facts.append({**asdict(case), **asdict(measured)})
         told = training_memory(
-            network, optimizer=case.optimizer, loss=case.loss, fused_attention=case.fused_attention
+            network, optimizer=case.optimizer, loss=case.loss, checkpoint=case.checkpoint, fused_attention=case.fused_attention
         ).at(case.sizes)
         peak, saved = told.peak_bytes / measured.peak_bytes - 1, told.saved_bytes / measured.saved_bytes - 1
         real = f" {measure_allocator(case, network) / 1e6:.1f} |" if arguments.real else ""

@@ -44,18 +44,21 @@ def segments(network: Network, found: Sequence[Operation], checkpoint: int | Seq
 
 
 def link_ends(found: Sequence[Operation]) -> list[int]:
-    """The positions before which a single tensor with a gradient goes on, each tensor once, wherever it is seen from."""
-    last_read = {name: i for i, one in enumerate(found) for name in one.needing}
+    """The positions before which a single tensor with a gradient goes on: after the last view of it, or what overwrites it."""
+    root: dict[str, str] = {}
+    for one in found:
+        root.update((name, root.get(one.shows or "", one.shows or name)) for name in one.writes)
+    last_read = {root.get(name, name): i for i, one in enumerate(found) for name in one.needing}
     alive: set[str] = set()
-    seen: set[frozenset[str]] = set()
-    ends = []
+    ends: dict[str, int] = {}
     for i, one in enumerate(found[:-1]):
-        alive = {name for name in alive if last_read[name] > i}
-        alive |= {name for name in one.writes if one.has_backward and last_read.get(name, i) > i}
-        if len(alive) == 1 and one.shows is None and frozenset(alive) not in seen:
-            seen.add(frozenset(alive))
-            ends.append(i + 1)
-    return ends
+        alive.update(root[name] for name in one.writes if one.has_backward)
+        alive = {name for name in alive if last_read.get(name, i) > i}
+        if len(alive) == 1:
+            (name,) = alive
+            is_new = any(root[written] == name for written in one.writes)
+            ends[name] = i + 1 if is_new else ends.get(name, i + 1)
+    return sorted(ends.values())
 
 
 def _position(network: Network, found: Iterable[Operation], name: str) -> int:

@@ -26,7 +26,7 @@ from costmodel.optimizers import Optimizer, optimizer_named
 from costmodel.segments import Segment, segments
 
 LOSSES = ("mean", "cross-entropy")
-KINDS = ("weights", "optimizer", "inputs", "activations", "gradients of activations", "gradients of weights", "step")
+KINDS = ("weights", "optimizer", "inputs", "outputs", "activations", "gradients of activations", "gradients of weights", "step")
 
 
 class Held(NamedTuple):
@@ -107,7 +107,7 @@ class TrainingMemory:
 
     @cached_property
     def saved_bytes(self) -> Dim:
-        """Activations that are kept when the forward pass is over; the network's inputs are not among them."""
+        """Activations that are kept when the forward pass is over; inputs and outputs are kept by who trains."""
         kept = (x for x in self.held if x.kind == "activations" and x.first <= self.forward_end < x.last)
         return Dim.of(total(one.nbytes for one in kept))
 
@@ -162,8 +162,8 @@ def training_memory(
     >>> x = b.input("x", ("N", 16))
     >>> y = b.linear(b.relu(b.linear(x, 64)), 4)
     >>> training = training_memory(b.finish(y), optimizer="sgd")
-    >>> print(training.saved_bytes)  # the rectifier's result, and the output
-    272*N
+    >>> print(training.saved_bytes)  # the rectifier's result, for its own backward and as what the second layer read
+    256*N
     >>> training.at(N=1).gradient_bytes  # 16 * 64 + 64 + 64 * 4 + 4 numbers
     5392
 
@@ -272,7 +272,7 @@ class _Step:
             is_kept = part.is_run_again and part is not own  # as what goes into a segment
             last = max(last, i, self.backward[part.start] if is_kept else 0)
         last = max([last, *(self.backward[i] for i in savers if not self.segment_of[i].is_run_again)])
-        self._hold("activations", name, self._nbytes(name), start, last)
+        self._hold("outputs" if is_output and not savers else "activations", name, self._nbytes(name), start, last)
         if own.is_run_again:
             inside = [self.again[i] for i in readers if self.segment_of[i] is own]
             kept = [self.backward[i] for i in savers if self.segment_of[i] is own]
