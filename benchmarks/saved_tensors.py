@@ -2,7 +2,8 @@
 
     python -m benchmarks.saved_tensors
 
-Writes tests/data/saved_tensors.json. Operations go by the names of ONNX; x, w and z are their inputs, y is the result. Needs torch.
+Writes tests/data/saved_tensors.json. Operations go by the names of ONNX; x, w and z are their inputs, y is the result.
+Needs torch.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ UNARY: Mapping[str, Function] = {
     "Abs": torch.abs, "Acos": torch.acos, "Asin": torch.asin, "Atan": torch.atan, "Cos": torch.cos, "Sin": torch.sin,
     "Cosh": torch.cosh, "Sinh": torch.sinh, "Tan": torch.tan, "Tanh": torch.tanh, "Erf": torch.erf, "Exp": torch.exp,
     "Log": torch.log, "Sqrt": torch.sqrt, "Reciprocal": torch.reciprocal, "Neg": torch.neg, "Sign": torch.sign,
-    "Floor": torch.floor, "Round": torch.round, "Ceil": torch.ceil, "Relu": F.relu, "Clip": F.relu6, "LeakyRelu": F.leaky_relu,
+    "Floor": torch.floor, "Round": torch.round, "Ceil": torch.ceil, "Relu": F.relu, "Clip": F.relu6,
+    "LeakyRelu": F.leaky_relu,
     "Elu": F.elu, "Celu": F.celu, "Selu": F.selu, "Sigmoid": torch.sigmoid, "HardSigmoid": F.hardsigmoid,
     "HardSwish": F.hardswish, "Gelu": F.gelu, "Mish": F.mish, "Softplus": F.softplus, "Softsign": F.softsign,
     "Softmax": lambda x: F.softmax(x, 1), "LogSoftmax": lambda x: F.log_softmax(x, 1),

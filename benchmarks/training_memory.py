@@ -4,8 +4,8 @@
 
 Each network of the table below is built as another library defines it, without dropout, which a graph for inference does not
 have, and trained for two steps on fake tensors, which have storages and no numbers: every storage is followed from the
-operation that makes it until it is freed. Tables are of the second step, when the optimiser has its states. ``--real``
-runs a step on real tensors beside it and reads PyTorch's allocator through its profiler. ``--write`` writes what was measured
+operation that makes it until it is freed. What counts is the second step, when the optimiser has its states. ``--real``
+operation that makes it until it is freed. The second step counts, when the optimiser has its states. ``--real``
 to tests/data/training_memory.json. Needs torch, torchvision, timm and transformers.
 """
 
@@ -29,7 +29,7 @@ from torch.utils.checkpoint import checkpoint
 
 import costmodel as cm
 from benchmarks.peers import BUILDERS, Peer
-from costmodel.training import training_memory
+from costmodel.training import TrainingPlan, training_memory
 from tests.torch_networks import imported
 
 FACTS = Path(__file__).parent.parent / "tests" / "data" / "training_memory.json"
@@ -72,7 +72,9 @@ class Case:
         return f"{self.network} ({sizes}, {self.optimizer}, {self.loss}{attention}{checkpoint})"
 
 
-def vision(network: str, name: str = "", library: str = "torchvision", *, batches: tuple[int, ...] = (2, 16), **more: Any) -> list[Case]:
+def vision(
+    network: str, name: str = "", library: str = "torchvision", *, batches: tuple[int, ...] = (2, 16), **more: Any
+) -> list[Case]:
     return [Case(network, library, name or network, {"N": n}, **more) for n in batches]
 
 
@@ -84,7 +86,10 @@ def text(network: str, name: str, options: Mapping[str, Any], **more: Any) -> li
 BERT_SMALL = {"num_hidden_layers": 4, "hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048}
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 SDPA = {"attn_implementation": "sdpa"}
-GPT2 = {"activation_function": "gelu_pytorch_tanh", "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "n_layer": 12, "n_embd": 768, "n_head": 12}
+GPT2 = {
+    "activation_function": "gelu_pytorch_tanh", "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "n_layer": 12,
+    "n_embd": 768, "n_head": 12,
+}  # fmt: skip
 RESNET50_SEGMENTS = (
     "max_pool1",
     *(f"stage{stage}.{i}.relu3" for stage, depth in ((1, 3), (2, 4), (3, 6), (4, 3)) for i in range(depth)),
@@ -246,33 +251,32 @@ def measure_allocator(case: Case, network: cm.Network) -> int:
     return peak
 
 
+def told(case: Case, network: cm.Network) -> TrainingPlan:
+    options = {"optimizer": case.optimizer, "loss": case.loss, "checkpoint": case.checkpoint}
+    return training_memory(network, fused_attention=case.fused_attention, **options).at(case.sizes)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="Networks of the zoo; all of the table where none is named.")
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="Networks of the zoo; all of the table by default.")
     parser.add_argument("--real", action="store_true", help="Run a step on real tensors too.")
     parser.add_argument("--write", action="store_true", help=f"Write {FACTS.name}.")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     imported("torchvision")
+    print("| network | measured, MB | told, MB | error | kept for backward, error | allocator, MB |")
+    print("|---|--:|--:|--:|--:|--:|")
     facts = []
-    print("| network | measured, MB | told, MB | error | kept for backward, error |" + (" allocator, MB |" if arguments.real else ""))
-    print("|---|--:|--:|--:|--:|" + ("--:|" if arguments.real else ""))
     for case in CASES:
         if arguments.networks and case.network not in arguments.networks:
             continue
         network = cm.zoo(case.network)
-        measured = measure(case, network)
+        measured, plan = measure(case, network), told(case, network)
         facts.append({**asdict(case), **asdict(measured)})
-        told = training_memory(
-            network, optimizer=case.optimizer, loss=case.loss, checkpoint=case.checkpoint, fused_attention=case.fused_attention
-        ).at(case.sizes)
-        peak, saved = told.peak_bytes / measured.peak_bytes - 1, told.saved_bytes / measured.saved_bytes - 1
-        real = f" {measure_allocator(case, network) / 1e6:.1f} |" if arguments.real else ""
-        print(
-            f"| {case.library} {case.label} | {measured.peak_bytes / 1e6:.1f} | {told.peak_bytes / 1e6:.1f} "
-            f"| {peak:+.2%} | {saved:+.2%} |{real}",
-            flush=True,
-        )
+        allocated = f"{measure_allocator(case, network) / 1e6:.1f}" if arguments.real else ""
+        peak, saved = plan.peak_bytes / measured.peak_bytes - 1, plan.saved_bytes / measured.saved_bytes - 1
+        numbers = f"{measured.peak_bytes / 1e6:.1f} | {plan.peak_bytes / 1e6:.1f} | {peak:+.2%} | {saved:+.2%}"
+        print(f"| {case.library} {case.label} | {numbers} | {allocated} |", flush=True)
     if arguments.write:
         found = {"torch": torch.__version__, "command": "python -m benchmarks.training_memory --write", "cases": facts}
         FACTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from costmodel.liveness import MemoryPlan as MemoryPlan
     from costmodel.liveness import memory as memory
     from costmodel.ops.registry import rule as rule
+    from costmodel.optimizers import Optimizer as Optimizer
     from costmodel.prediction import Estimate as Estimate
     from costmodel.prediction import Prediction as Prediction
     from costmodel.prediction import predict as predict
@@ -63,6 +64,11 @@ if TYPE_CHECKING:
     from costmodel.specs import to_onnx as to_onnx
     from costmodel.specs import zoo as zoo
     from costmodel.specs import zoo_names as zoo_names
+    from costmodel.stored_size import Storage as Storage
+    from costmodel.stored_size import storage as storage
+    from costmodel.training import TrainingMemory as TrainingMemory
+    from costmodel.training import TrainingPlan as TrainingPlan
+    from costmodel.training import training_memory as training_memory
 
 _ERRORS = (
     "CannotCalibrate", "CannotExport", "CostModelError", "InvalidChoice", "InvalidDevice", "InvalidMeasurement",
@@ -81,6 +87,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "graph": ("Cost", "Layer", "Network", "Tensor"),
     "liveness": ("MemoryPlan", "memory"),
     "ops.registry": ("rule",),
+    "optimizers": ("Optimizer",),
     "prediction": ("Estimate", "Prediction", "predict", "predict_many", "profiles"),
     "read.onnx": ("load",),
     "read.torch": ("from_torch",),
@@ -88,6 +95,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "schema.measurement": ("read_measurements",),
     "schema.profile": ("Profile",),
     "specs": ("save_onnx", "to_onnx", "zoo", "zoo_names"),
+    "stored_size": ("Storage", "storage"),
+    "training": ("TrainingMemory", "TrainingPlan", "training_memory"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("search",)

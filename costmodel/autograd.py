@@ -1,88 +1,34 @@
-"""What the backward of each operation needs: the tensors that eager PyTorch keeps from the forward pass until then.
+"""Network -> the operations that eager PyTorch runs in training, each with what it keeps for its backward.
 
-One table by op, after PyTorch's own list of derivatives (tools/autograd/derivatives.yaml). Its lines differ from what
-mathematics needs: the average pooling of PyTorch, for one, keeps its input. What no line names keeps its inputs.
+Only what is computed from something learnt gets a gradient, and only for a gradient is anything kept: the table of
+``costmodel.derivatives`` says what.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from costmodel.counts import learnable
-from costmodel.dims import Extent, floor_divide, product, total
-from costmodel.graph import FLOAT_DTYPES, Layer, Network, Tensor
+from costmodel.derivatives import (
+    BESIDES,
+    FLOAT32,
+    IN_PLACE,
+    KEEP_BOTH,
+    KEEP_NOTHING,
+    KEEP_OUTPUT,
+    KEEP_PLACES,
+    PASS_ON,
+    PASS_ON_PARTS,
+    PRODUCTS,
+    Around,
+    channels,
+)
+from costmodel.dims import Extent, product, total
+from costmodel.graph import FLOAT_DTYPES, Layer, Network
 from costmodel.torch_kernels import STRIDED, is_norm_folded, torch_operations
 
-FLOAT32, INT64 = 4, 8  # bytes of a statistic, and of an index
-
-# their gradients follow from that of the result and from shapes
-KEEP_NOTHING = frozenset(
-    {
-        "Add", "Sub", "Sum", "Mean", "Neg", "Identity", "Cast", "CastLike", "Concat", "Reshape", "Flatten", "Squeeze",
-        "Unsqueeze", "Transpose", "Slice", "Split", "Expand", "Tile", "ReduceSum", "ReduceMean", "GlobalAveragePool",
-        "Resize", "Upsample", "DepthToSpace", "SpaceToDepth", "Floor", "Ceil", "Round", "Sign", "CumSum", "Trilu", "Dropout",
-        "TopK", "Shape", "Size",
-    }
-)  # fmt: skip
-KEEP_OUTPUT = frozenset({"Relu", "Sigmoid", "Tanh", "Tan", "Exp", "Sqrt", "Reciprocal", "Softmax", "LogSoftmax"})
-# they may overwrite what they read, as nn.ReLU(inplace=True) does, since their results tell the gradient then
-IN_PLACE = frozenset({"Relu", "LeakyRelu", "Elu", "Celu", "Selu"})
-# each operand is the gradient of the others
-PRODUCTS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "Mul"})
-# positions of the inputs that say where an element came from
-KEEP_PLACES: Mapping[str, tuple[int, ...]] = {
-    "Gather": (1,), "GatherND": (1,), "ScatterElements": (1,), "ScatterND": (1,), "Where": (0,),
-    "MaxUnpool": (1,), "RoiAlign": (1, 2), "GlobalMaxPool": (0,),
-}  # fmt: skip
-KEEP_BOTH = frozenset(
-    {
-        "Attention", "MultiHeadAttention", "GroupQueryAttention", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2",
-        "ReduceProd", "ReduceLogSumExp",
-    }
-)  # fmt: skip
-# the gradient of an input is that of the result, or a view of it
-PASS_ON = frozenset({"Add", "Sub", "Sum", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"})
-PASS_ON_PARTS = frozenset({"Concat", "ReduceSum"})
 VIEWS = STRIDED | {"Transpose"}
-
-
-def _channels(x: Tensor) -> Extent:
-    return x.dims[1] if x.rank > 1 else 1
-
-
-def _rows(x: Tensor, layer: Layer) -> Extent:
-    axis = layer.attributes.get("axis", -1)
-    return product(x.dims[:axis]) if isinstance(axis, int) else x.size
-
-
-def _neighbours(x: Tensor, layer: Layer) -> Extent:
-    """Squares with zeros on either side of the channels, sums over neighbours, and their powers."""
-    size = layer.attributes["size"]
-    around = size - 1 if isinstance(size, int) else 0
-    return x.nbytes * 2 + floor_divide(x.nbytes * (_channels(x) + around), _channels(x))
-
-
-def _every_step(y: Tensor, gates: int) -> Extent:
-    """The gates of every step, the state that they change, and its tanh."""
-    return y.nbytes * (gates + 2)
-
-
-# what is kept besides activations: statistics, indices of maxima, masks, the gates of every step
-BESIDES: Mapping[str, Callable[[Tensor, Tensor, Layer], Extent]] = {
-    "BatchNormalization": lambda x, y, layer: 2 * FLOAT32 * _channels(x),
-    "InstanceNormalization": lambda x, y, layer: 2 * FLOAT32 * product(x.dims[:2]),
-    "LayerNormalization": lambda x, y, layer: 2 * FLOAT32 * _rows(x, layer),
-    "MaxPool": lambda x, y, layer: INT64 * y.size,
-    "GlobalMaxPool": lambda x, y, layer: INT64 * y.size,
-    "TopK": lambda x, y, layer: INT64 * y.size,
-    "Dropout": lambda x, y, layer: x.size,  # a mask of a byte, as on a GPU
-    "Softsign": lambda x, y, layer: y.nbytes,
-    "LRN": lambda x, y, layer: _neighbours(x, layer),
-    "LSTM": lambda x, y, layer: _every_step(y, 4),
-    "GRU": lambda x, y, layer: _every_step(y, 3),
-    "RNN": lambda x, y, layer: _every_step(y, 1),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +172,11 @@ class _Autograd:
             return 0
         y = layer.cost.outputs[0]
         if is_norm_folded(layer):
-            return y.nbytes + 2 * FLOAT32 * _channels(y)  # what the batch norm read
+            return y.nbytes + 2 * FLOAT32 * channels(y)  # what the batch norm read
         if layer.cost.bodies:
             written = [(body, name) for body in layer.cost.bodies for inner in body.running_layers for name in inner.outputs]
             return total(body.over_runs(body.tensors[name].nbytes) for body, name in written if body.tensors[name].is_known)
-        return BESIDES[layer.op](self.tensors[layer.inputs[0]], y, layer) if layer.op in BESIDES else 0
+        return BESIDES[layer.op](Around(self.tensors[layer.inputs[0]], y, layer)) if layer.op in BESIDES else 0
 
     # -- memory that is shared ----------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ def segments(network: Network, found: Sequence[Operation], checkpoint: int | Seq
 
 
 def link_ends(found: Sequence[Operation]) -> list[int]:
-    """The positions before which a single tensor with a gradient goes on: after the last view of it, or what overwrites it."""
+    """The positions before which a single tensor with a gradient goes on, after all views of it and what overwrites it."""
     root: dict[str, str] = {}
     for one in found:
         root.update((name, root.get(one.shows or "", one.shows or name)) for name in one.writes)
@@ -64,5 +64,6 @@ def link_ends(found: Sequence[Operation]) -> list[int]:
 def _position(network: Network, found: Iterable[Operation], name: str) -> int:
     written = {tensor: i + 1 for i, one in enumerate(found) for tensor in one.writes}
     if name not in written:
-        raise InvalidChoice(f"network {network.name!r} computes no tensor {name!r} to end a segment at; {nearest(name, written)}")
+        hint = nearest(name, written)
+        raise InvalidChoice(f"network {network.name!r} computes no tensor {name!r} to end a segment at; {hint}")
     return written[name]

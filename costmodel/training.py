@@ -26,7 +26,9 @@ from costmodel.optimizers import Optimizer, optimizer_named
 from costmodel.segments import Segment, segments
 
 LOSSES = ("mean", "cross-entropy")
-KINDS = ("weights", "optimizer", "inputs", "outputs", "activations", "gradients of activations", "gradients of weights", "step")
+KINDS = (
+    "weights", "optimizer", "inputs", "outputs", "activations", "gradients of activations", "gradients of weights", "step",
+)  # fmt: skip
 
 
 class Held(NamedTuple):
@@ -60,10 +62,11 @@ class TrainingPlan:
 class TrainingMemory:
     """The memory of a training step with the sizes left open.
 
-    ``moments`` names the steps, ``held`` what is held when; ``warnings`` tells what the graph does not say.
+    ``optimizer``: its name. ``moments`` names what happens in order, ``held`` what is held when; ``warnings`` tells what the graph does not say.
     """
 
     network: Network
+    optimizer: str
     moments: tuple[str, ...]
     held: tuple[Held, ...]
     forward_end: int
@@ -175,8 +178,9 @@ def training_memory(
     step = _Step(network, found, segments(network, found, checkpoint))
     step.hold_activations()
     step.hold_gradients(uses_classes=loss == "cross-entropy")
-    step.hold_weights(optimizer_named(optimizer))
-    return TrainingMemory(network, step.moments, tuple(step.held), step.loss, _warnings(network, found))
+    by = optimizer_named(optimizer)
+    step.hold_weights(by)
+    return TrainingMemory(network, by.name, step.moments, tuple(step.held), step.loss, _warnings(network, found))
 
 
 @dataclass(slots=True)
@@ -322,7 +326,7 @@ class _Step:
     def _arrive(
         self, gradients: dict[str, _Gradient], made: list[_Gradient], name: str, moment: int, passed: _Gradient | None
     ) -> None:
-        """A reader's share of a gradient: the first is the gradient, the others are added to it where it is nobody else's."""
+        """A reader's share of a gradient: the first is the gradient, others are added to it where it is nobody else's."""
         before = gradients.get(name)
         share = passed or self._new(made, name, moment)
         if before is None:
