@@ -4,8 +4,8 @@
 
 Each network of the table below is built as another library defines it, without dropout, which a graph for inference does not
 have, and trained for two steps on fake tensors, which have storages and no numbers: every storage is followed from the
-operation that makes it until it is freed. What counts is the second step, when the optimiser has its states. ``--real``
-operation that makes it until it is freed. The second step counts, when the optimiser has its states. ``--real``
+operation that makes it until it is freed. The second step counts, when the optimiser has its states. ``--real`` runs one
+on real tensors beside it and reads PyTorch's allocator through its profiler. ``--write`` writes what was measured
 to tests/data/training_memory.json. Needs torch, torchvision, timm and transformers.
 """
 

@@ -62,7 +62,8 @@ class TrainingPlan:
 class TrainingMemory:
     """The memory of a training step with the sizes left open.
 
-    ``optimizer``: its name. ``moments`` names what happens in order, ``held`` what is held when; ``warnings`` tells what the graph does not say.
+    ``optimizer``: its name. ``moments`` names what happens in order, ``held`` tells what is held when, ``warnings`` what the
+    graph does not say.
     """
 
     network: Network
