@@ -4,9 +4,10 @@ A step is a row of moments: each operation forward, the loss, each operation bac
 tensor is held from one moment to another; the peak is the most that is held at one of them, as a formula in the open sizes.
 
 The order of events is that of eager PyTorch: gradients of parameters are made in the backward pass and freed before the
-next forward pass (``zero_grad``), what was saved for an operation is freed after its backward, the gradient of a tensor that
-several read is added up in the memory of the first. A checkpoint keeps what goes into a segment and runs its forward again
-when its backward begins (Chen et al. 2016, arXiv:1604.06174); the last segment is not run again.
+next forward pass (``zero_grad``), what was saved for an operation is freed after its backward, the gradient of an
+activation that several read is added up in the memory of the first, that of a weight in memory of its own. A checkpoint
+keeps what goes into a segment and runs its forward again when its backward begins (Chen et al. 2016, arXiv:1604.06174); the
+last segment is not run again.
 """
 
 from __future__ import annotations
@@ -313,8 +314,9 @@ class _Step:
             for name in one.needing:
                 self._arrive(gradients, made, name, moment, arrived[0] if arrived and name in one.passed else None)
             for name in one.parameters:
-                last = moment if name in learnt else self.end
-                self._hold("gradients of weights", name, self._nbytes(name), moment, last)
+                is_share = name in learnt  # of a weight that several use: it and the sum are there beside the first
+                nbytes, last = (self._nbytes(name) * 2, moment) if is_share else (self._nbytes(name), self.end)
+                self._hold("gradients of weights", name, nbytes, moment, last)
                 learnt.add(name)
         for gradient in made:
             self._hold("gradients of activations", gradient.name, gradient.nbytes, gradient.first, gradient.last)

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.markdown import blocks, python_failures
 
 DOCS = ROOT / "docs"
-RUN = ("index", "conventions", "conventions-of-tools", "add-an-op", "how-it-predicts", "search-spaces")
+RUN = ("index", "conventions", "conventions-of-tools", "add-an-op", "how-it-predicts", "search-spaces", "training-memory")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from costmodel.specs import zoo
 from costmodel.training import TrainingMemory, training_memory
 
 CASES = json.loads((Path(__file__).parent / "data" / "training_memory.json").read_text())["cases"]
-PEAK_WITHIN, SAVED_WITHIN = 0.01, 0.06
+PEAK_WITHIN, SAVED_WITHIN = 0.04, 0.06
 
 
 def labelled(case: Mapping[str, Any]) -> str:
