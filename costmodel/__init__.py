@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from costmodel.graph import Layer as Layer
     from costmodel.graph import Network as Network
     from costmodel.graph import Tensor as Tensor
-    from costmodel.liveness import MemoryPlan as MemoryPlan
-    from costmodel.liveness import memory as memory
     from costmodel.ops.registry import rule as rule
+    from costmodel.planning import MemoryPlan as MemoryPlan
+    from costmodel.planning import memory as memory
     from costmodel.prediction import Estimate as Estimate
     from costmodel.prediction import Prediction as Prediction
     from costmodel.prediction import predict as predict
@@ -79,7 +79,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "dims": ("Dim",),
     "errors": _ERRORS,
     "graph": ("Cost", "Layer", "Network", "Tensor"),
-    "liveness": ("MemoryPlan", "memory"),
+    "planning": ("MemoryPlan", "memory"),
     "ops.registry": ("rule",),
     "prediction": ("Estimate", "Prediction", "predict", "predict_many", "profiles"),
     "read.onnx": ("load",),

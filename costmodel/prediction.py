@@ -16,7 +16,7 @@ from costmodel.errors import CostModelError, InvalidProfile, UnknownProfile, Uns
 from costmodel.features import FEATURES, NAMES, Work, amounts, feature_extents, works
 from costmodel.graph import Network
 from costmodel.intervals import conformal_radius
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.schema.data import data_folder
 from costmodel.schema.device import load_devices
 from costmodel.schema.profile import Profile, read_profile
@@ -139,7 +139,7 @@ def _predicted(
         time_s=time_s,
         energy_j=energy_j,
         power_w=power_w,
-        memory_bytes=memory(network).at(point).peak_bytes,
+        memory_bytes=memory(network).peak_at(point),
         bound=_largest(seconds for _, seconds in timed),
         extrapolating=extrapolating,
         warnings=(*network.warnings, *(f"not counted: {problem}" for problem in problems)),

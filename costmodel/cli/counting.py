@@ -28,7 +28,7 @@ def count(
     given = point(at)
     network = network_of(model, param, sizes)
     from costmodel.counts import count as counted
-    from costmodel.liveness import memory as planned
+    from costmodel.planning import memory as planned
     from costmodel.report.counting import counts_report
 
     bound = network.bind(given, complete=False) if given else {}
@@ -50,7 +50,7 @@ def memory(
     """Tell the peak memory of activations, and what holds it."""
     given = point(at)
     network = network_of(model, param, sizes)
-    from costmodel.liveness import memory as planned
+    from costmodel.planning import memory as planned
     from costmodel.report.counting import memory_report
 
     bound = network.bind(given)

@@ -8,7 +8,7 @@ from typing import Any, Union
 
 from costmodel.counts import QUANTITIES, Counts, Quantities
 from costmodel.dims import Dim, Extent
-from costmodel.liveness import Memory, MemoryPlan
+from costmodel.planning import Memory, MemoryPlan
 from costmodel.report.output import Grid, Report, many
 from costmodel.units import show
 

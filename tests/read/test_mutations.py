@@ -12,7 +12,7 @@ import pytest
 
 from costmodel.counts import count
 from costmodel.errors import CostModelError
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.read.onnx import load
 from tests.conftest import shared_folder
 from tests.read.mutations import mutations

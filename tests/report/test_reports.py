@@ -13,7 +13,7 @@ from costmodel.accuracy import Accuracy, Metrics
 from costmodel.build import Builder
 from costmodel.checking import Checked
 from costmodel.counts import count
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.prediction import Estimate
 from costmodel.report.calibrating import accuracy_report, calibration_report
 from costmodel.report.counting import MOST_PROBLEMS, counts_report, memory_report

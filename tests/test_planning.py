@@ -13,13 +13,13 @@ from costmodel.build import Builder
 from costmodel.dims import value_at
 from costmodel.errors import InvalidChoice, UnknownSize
 from costmodel.graph import Cost, Network, SequenceOf, Tensor
-from costmodel.liveness import Memory, memory
 from costmodel.ops import registry
+from costmodel.planning import Memory, memory
 from costmodel.read.onnx import load
 from costmodel.specs import zoo
 
 VIEWS = {"Flatten", "Identity", "Dropout"}
-IN_PLACE = {"Relu", "Sigmoid", "Softmax", "Add", "Mul"}
+IN_PLACE = {"Relu", "Sigmoid", "Softmax"}  # an addition could, but is none of the kernels that do
 SCRATCH = 3  # times the input of the op below
 
 
@@ -117,7 +117,8 @@ def test_equals_an_allocator_that_runs_the_network(seed: int) -> None:
         at_peak = next(i for i, (alive, _) in enumerate(steps) if alive == peak)
         plan = found.at(N=n)
         assert [value_at(step, {"N": n}) for step in found.live_bytes] == [alive for alive, _ in steps]
-        assert plan.peak_bytes == plan.lower_bound_bytes == plan.arena_bytes == peak == found.peak_bytes.at(N=n)
+        assert plan.peak_bytes == plan.lower_bound_bytes == peak == found.peak_bytes.at(N=n)
+        assert plan.peak_bytes <= plan.arena_bytes
         assert [nbytes for _, nbytes in plan.holders] == steps[at_peak][1]
         assert plan.at_layer == network.layers[at_peak].name
         naive = memory(network, planner="naive")
@@ -127,7 +128,7 @@ def test_equals_an_allocator_that_runs_the_network(seed: int) -> None:
 
 def test_random_networks_have_every_kind_of_layer() -> None:
     ops = Counter(layer.op for seed in range(150) for layer in random_network(seed).layers)
-    assert min(ops[op] for op in (*VIEWS, *IN_PLACE, "Split", "TopK", "Concat", "Gemm", "WithScratch")) > 20
+    assert min(ops[op] for op in (*VIEWS, *IN_PLACE, "Add", "Mul", "Split", "TopK", "Concat", "Gemm", "WithScratch")) > 20
 
 
 # -- by hand ----------------------------------------------------------------------------------------------------
@@ -164,10 +165,10 @@ def two_outputs(b: Builder, x: str) -> tuple[str, ...]:
 
 
 HAND = {
-    # y 40, wide 120 (relu overwrites it), side 120: all of them when side is written
-    "residual": (residual, 280, {"y": 40, "wide": 120, "side": 120}, "side"),
+    # wide 120 (relu overwrites it), side 120, and their sum 120, which overwrites neither
+    "residual": (residual, 360, {"wide": 120, "side": 120, "sum": 120}, "sum"),
     "a chain works in one buffer, its input beside it": (in_a_chain, 240, {"x": 40, "wide": 200}, "wide"),
-    "a tensor that is read again is not overwritten": (kept_for_later, 400, {"wide": 200, "relu1": 200}, "relu1"),
+    "what is read again is not overwritten": (kept_for_later, 600, {"wide": 200, "relu1": 200, "add1": 200}, "add1"),
     "a view is overwritten with what it shows": (through_a_view, 240, {"x": 40, "wide": 200}, "wide"),
     "an output stays": (two_outputs, 400, {"wide": 200, "also": 200}, "also"),
     "an input is never overwritten": (lambda b, x: (b.relu(x, name="y"),), 80, {"x": 40, "y": 40}, "y"),
@@ -285,7 +286,7 @@ def test_faults() -> None:
     network = b.finish(b.relu(b.input("x", ("N", 4))))
     with pytest.raises(InvalidChoice, match=r"there is no planner 'naif'; did you mean 'naive'?"):
         memory(network, planner="naif")
-    with pytest.raises(InvalidChoice, match="there is no order 'fastest'; known: 'file'"):
+    with pytest.raises(InvalidChoice, match="there is no order 'fastest'; did you mean 'best'"):
         memory(network, order="fastest")
     with pytest.raises(UnknownSize, match="leaves N open"):
         memory(network).at()
