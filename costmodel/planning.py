@@ -210,8 +210,9 @@ def memory(network: Network, *, planner: str | Planner = "ideal", order: str | N
     found = find_planner(planner)
     if order is not None and order not in ORDERS:
         raise InvalidChoice(f"there is no order {order!r}; {nearest(order, ORDERS)}")
-    layers = network.running_layers if order == "file" else found.order(network)
-    return Memory(network, found, order or "runtime", layers)
+    planned = found.prepared(network)
+    layers = planned.running_layers if order == "file" else found.order(planned)
+    return Memory(planned, found, order or "runtime", layers)
 
 
 def undominated(extents: Iterable[Extent]) -> tuple[Extent, ...]:

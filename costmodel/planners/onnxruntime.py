@@ -8,7 +8,7 @@ the heap of ONNX Runtime 1.31 and 1.32 (docs/memory.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,9 @@ from costmodel.dims import Dim, Extent
 from costmodel.graph import DTYPE_BITS, Container, Layer, Network
 from costmodel.liveness import Block, Lifetimes, Sharing, Tensors, overwritten
 from costmodel.planners.bfc import BOOKKEEPING, run_in_arena
-from costmodel.planners.onnxruntime_kernels import scratch_of
+from costmodel.planners.depth_first import depth_first
+from costmodel.planners.onnxruntime_fusion import optimized
+from costmodel.planners.onnxruntime_kernels import scratch_of, scratch_of_blocked
 from costmodel.planners.packing import best_fit_in_time
 from costmodel.planners.planner import Buffer, Piece, Placement, Planner, Use
 
@@ -33,31 +35,35 @@ class OnnxRuntime(Planner):
     ``reuse``: give a dead buffer to a later tensor of its shape (SessionOptions.enable_mem_reuse); ``pattern``: lay all
     buffers out in one block, as from the second run on (enable_mem_pattern); ``arena``: take memory from an arena that
     grows (enable_cpu_mem_arena). With a pattern and an arena, the arena is that of the first run, which traces the pattern.
-    ``folded``: what is worked out from weights alone is there before the run, and quantised ops compute in integers, as
-    where graph optimisation is on; else the file's layers run as they are (ORT_DISABLE_ALL).
+    ``optimized``: the graph is optimised first, as it is by default: what is worked out from weights alone is there
+    before the run, quantised ops compute in integers, and kernels are fused; else the file's layers run as they are
+    (ORT_DISABLE_ALL), weights that are transposed or dequantised included.
     """
 
     reuse: bool = True
     pattern: bool = False
     arena: bool = False
-    folded: bool = False
+    optimized: bool = False
 
     @property
     def name(self) -> str:  # type: ignore[override]
         kind = "-arena" if self.arena else "-pattern" if self.pattern else ""
-        return f"onnxruntime{'' if self.reuse else '-no-reuse'}{kind}{'-folded' if self.folded else ''}"
+        return f"onnxruntime{'' if self.reuse else '-no-reuse'}{kind}{'-optimized' if self.optimized else ''}"
 
     @property
     def is_arena(self) -> bool:  # type: ignore[override]
         return self.arena or self.pattern
 
+    def prepared(self, network: Network) -> Network:
+        return optimized(network) if self.optimized else network
+
     def order(self, network: Network) -> tuple[Layer, ...]:
-        return depth_first(network, network.running_layers if self.folded else _all_but_stored(network))
+        return depth_first(network, network.running_layers if self.optimized else _all_but_stored(network))
 
     def sharing_of(self, network: Network) -> Sharing:
         return Sharing(
-            overwritten=partial(_overwritten, network), outputs_apart=True, inputs_count=False, as_integers=self.folded,
-            scratch=scratch_of,
+            overwritten=partial(_overwritten, network), outputs_apart=True, inputs_count=False, as_integers=self.optimized,
+            scratch=scratch_of_blocked if self.optimized else scratch_of,
         )  # fmt: skip
 
     def buffers(self, network: Network, alive: Lifetimes) -> tuple[Buffer, ...]:
@@ -87,28 +93,6 @@ def _pattern_and_rest(pieces: Sequence[Piece]) -> Placement:
 
 def _all_but_stored(network: Network) -> tuple[Layer, ...]:
     return tuple(layer for layer in network.layers if layer.op != "Constant")
-
-
-def depth_first(network: Network, running: Iterable[Layer]) -> tuple[Layer, ...]:
-    """The layers that run in the order of a depth-first walk from the last layers back to the inputs.
-
-    A layer comes when all that it reads is there; of what it reads, the file's last comes first.
-    """
-    layers, producers, consumers = network.layers, network.producers, network.consumers
-    runs = {layer.name for layer in running}
-    leaves = [i for i, layer in enumerate(layers) if not any(name in consumers for name in layer.outputs if name)]
-    stack = [(i, False) for i in leaves]
-    seen, ordered = [layer.name not in runs for layer in layers], []
-    while stack:
-        i, is_left = stack.pop()
-        if is_left:
-            ordered.append(layers[i])
-        elif not seen[i]:
-            seen[i] = True
-            stack.append((i, True))
-            needed = sorted({producers[name] for name in layers[i].reads if name in producers})
-            stack.extend((j, False) for j in needed if not seen[j])
-    return tuple(ordered)
 
 
 class _Reuse:

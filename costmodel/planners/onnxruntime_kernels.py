@@ -13,6 +13,8 @@ from costmodel.liveness import Tensors, scratch_of_rule
 
 # a thread's slice of an unfolded image: MLAS_CONV_WORKING_BUFFER_SIZE_PER_THREAD floats (mlas/lib/mlasi.h)
 SLICE_BYTES = 4 * 16_384
+# channels of a block with AVX-512; with AVX2 and NEON it is 8
+BLOCK = 16
 
 
 def scratch_of(layer: Layer, tensors: Tensors) -> Sequence[Extent]:
@@ -21,6 +23,24 @@ def scratch_of(layer: Layer, tensors: Tensors) -> Sequence[Extent]:
     if kernel is None or not all(tensors[name].is_known for name in (*layer.inputs, *layer.outputs) if name):
         return scratch_of_rule(layer, tensors)
     return kernel(layer, tensors)
+
+
+def scratch_of_blocked(layer: Layer, tensors: Tensors) -> Sequence[Extent]:
+    """As ``scratch_of``, for a graph with blocked convolutions (NCHWc), which unfold nothing."""
+    is_blocked = layer.op in ("Conv", "FusedConv") and tensors[layer.outputs[0]].is_known and _is_blocked(layer, tensors)
+    return () if is_blocked else scratch_of(layer, tensors)
+
+
+def _is_blocked(layer: Layer, tensors: Tensors) -> bool:
+    """An image whose channels come in blocks; the first layer reads it as it is (NchwcTransformer)."""
+    w, y = tensors[layer.inputs[1]], tensors[layer.outputs[0]]
+    if y.rank != 4 or not isinstance(y.dims[1], int) or not isinstance(w.dims[1], int):
+        return False
+    group, per_group = _number(layer, "group", 1), w.dims[1]
+    channels = per_group * group
+    if group > 1 and per_group > 1 and (per_group % BLOCK or y.dims[1] // group % BLOCK):
+        return False
+    return y.dims[1] % BLOCK == 0 and (channels % BLOCK == 0 or (group == 1 and channels < BLOCK))
 
 
 def _conv(layer: Layer, tensors: Tensors) -> Sequence[Extent]:

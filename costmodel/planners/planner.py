@@ -67,6 +67,10 @@ class Planner:
     sharing = Sharing()
     is_arena = False
 
+    def prepared(self, network: Network) -> Network:
+        """The network as the runtime runs it."""
+        return network
+
     def order(self, network: Network) -> tuple[Layer, ...]:
         """The layers in the planner's own order."""
         return network.running_layers
