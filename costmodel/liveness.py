@@ -59,7 +59,8 @@ class Sharing:
 
     ``overwritten``: the inputs that a layer may write over, should nobody else want them. ``outputs_apart``: a network's
     outputs have memory of their own, as where a caller provides it. ``inputs_count``: the inputs are part of what is
-    planned. ``as_integers``: ops in QDQ form read and write integers. ``scratch``: pieces of memory that a layer takes while it runs.
+    planned. ``as_integers``: ops in QDQ form read and write integers. ``scratch``: pieces of memory that a layer takes while
+    it runs.
     """
 
     overwritten: Callable[[Layer, Tensors], Sequence[int]] = overwritten

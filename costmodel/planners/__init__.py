@@ -9,14 +9,12 @@ from costmodel.planners.onnxruntime import OnnxRuntime
 from costmodel.planners.planner import Planner as Planner
 from costmodel.planners.presets import Ideal, Naive, TensorFlowLite, TinyEngine
 
+_SESSIONS: tuple[dict[str, bool], ...] = ({}, {"pattern": True}, {"pattern": True, "arena": True}, {"reuse": False})
 PLANNERS: Mapping[str, Planner] = {
     planner.name: planner
     for planner in (
         Ideal(),
-        OnnxRuntime(),
-        OnnxRuntime(pattern=True),
-        OnnxRuntime(pattern=True, arena=True),
-        OnnxRuntime(reuse=False),
+        *(OnnxRuntime(**options, optimized=optimized) for optimized in (False, True) for options in _SESSIONS),
         TensorFlowLite(),
         TinyEngine(),
         Naive(),

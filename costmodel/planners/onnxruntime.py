@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from costmodel.dims import Dim, Extent
-from costmodel.graph import DTYPE_BITS, Container, Layer, Network
+from costmodel.graph import Layer, Network
 from costmodel.liveness import Block, Lifetimes, Sharing, Tensors, overwritten
 from costmodel.planners.bfc import BOOKKEEPING, run_in_arena
 from costmodel.planners.depth_first import depth_first
@@ -21,8 +20,8 @@ from costmodel.planners.onnxruntime_fusion import optimized
 from costmodel.planners.onnxruntime_kernels import scratch_of, scratch_of_blocked
 from costmodel.planners.packing import best_fit_in_time
 from costmodel.planners.planner import Buffer, Piece, Placement, Planner, Use
+from costmodel.planners.stated import Known, stated_shape
 
-Shape = tuple[object, ...]
 ALIGNMENT = 64  # kAllocAlignment
 # kernels that make their output before they ask for scratch memory
 OUTPUT_FIRST = frozenset({"Conv", "ConvTranspose", "Attention"})
@@ -104,7 +103,7 @@ class _Reuse:
     def buffers(self) -> tuple[Buffer, ...]:
         blocks = self.alive.blocks
         starts, freed = self._starts(), self._freed()
-        free: dict[Shape, list[int]] = {}
+        free: dict[Known, list[int]] = {}
         chains: list[list[int]] = []
         chain_of: dict[int, int] = {}
         for step in range(len(self.alive.layers)):
@@ -150,23 +149,6 @@ def _overwritten(network: Network, layer: Layer, tensors: Tensors) -> Sequence[i
     positions = overwritten(layer, tensors)
     shape = stated_shape(network, layer.outputs[0]) if positions else None
     return [i for i in positions if i < len(layer.inputs) and shape and stated_shape(network, layer.inputs[i]) == shape]
-
-
-def stated_shape(network: Network, name: str) -> Shape | None:
-    """Width and shape as ONNX Runtime compares them before it knows the sizes: numbers and names, not formulas.
-
-    Where the file states a tensor's shape, this is what ONNX's shape inference found of it.
-    """
-    tensor = network.tensors[name]
-    stated = network.declared.stated(name) if network.declared is not None else None
-    shape = tensor.shape if stated is None or stated.shape is None else stated.shape
-    if isinstance(tensor, Container) or not shape or not all(map(_is_plain, shape)):
-        return None
-    return (DTYPE_BITS[tensor.dtype], *shape)
-
-
-def _is_plain(extent: Extent) -> bool:
-    return isinstance(extent, int) or (len(extent.names) == 1 and extent == Dim.size(next(iter(extent.names))))
 
 
 def _buffer(blocks: Sequence[Block]) -> Buffer:

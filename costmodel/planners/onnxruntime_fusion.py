@@ -12,6 +12,7 @@ from dataclasses import replace
 from costmodel.graph import Cost, Layer, Network
 from costmodel.planners.depth_first import depth_first
 
+ACTIVATIONS = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"})
 SCALES = frozenset({"Mul", "Div"})
 
 
@@ -21,12 +22,12 @@ def optimized(network: Network) -> Network:
     >>> from costmodel.build import Builder
     >>> b = Builder("block")
     >>> x = b.input("x", (1, 8, 14, 14))
-    >>> y = b.relu(b.add(b.conv(x, 8, 3), x))
+    >>> y = b.relu(b.add(b.conv(x, 8, kernel=3), x))
     >>> [layer.op for layer in optimized(b.finish(y)).layers]
-    ['FusedConv', 'Relu']
+    ['FusedConv']
     """
     graph = _Graph(network)
-    for rewrite in (_folded_scales, _gated, _bias_gelu, _skip_norm, _transposed_products, _sums):
+    for rewrite in (_folded_scales, _gated, _bias_gelu, _skip_norm, _transposed_products, _sums, _activated):
         for step in list(graph.steps()):
             if graph.layers[step] is not None:
                 rewrite(graph, step)
@@ -94,7 +95,7 @@ def _folded_scales(graph: _Graph, step: int) -> None:
     if layer.op not in ("BatchNormalization", "Mul", "Add") or len(varying) != 1:
         return
     conv = graph.made_by(varying[0], "Conv")
-    if conv is not None and all(graph.tensors[name].rank <= 4 for name in layer.inputs if name) and _per_channel(graph, layer):
+    if conv is not None and _per_channel(graph, layer):
         before = graph.layer(conv)
         graph.remove(step)
         graph.put(conv, before._replace(outputs=layer.outputs[:1]))
@@ -110,7 +111,7 @@ def _per_channel(graph: _Graph, layer: Layer) -> bool:
 
 
 def _gated(graph: _Graph, step: int) -> None:
-    """x * sigmoid(x) is one kernel."""
+    """X * sigmoid(x) is one kernel."""
     layer = graph.layer(step)
     if layer.op != "Mul" or len(layer.inputs) != 2:
         return
@@ -194,9 +195,27 @@ def _sums(graph: _Graph, step: int) -> None:
         padded = (*before.inputs, *("",) * (3 - len(before.inputs)), other)
         graph.remove(conv)
         # it runs where the sum did, when both are there
-        graph.put(step, before._replace(op="FusedConv", domain="com.microsoft", inputs=padded, outputs=layer.outputs,
-                                        cost=_with(before.cost, in_place=(3,))))
+        graph.put(
+            step,
+            before._replace(
+                op="FusedConv",
+                domain="com.microsoft",
+                inputs=padded,
+                outputs=layer.outputs,
+                cost=_with(before.cost, in_place=(3,)),
+            ),
+        )
         return
+
+
+def _activated(graph: _Graph, step: int) -> None:
+    """A convolution applies the activation that follows it."""
+    layer = graph.layer(step)
+    conv = graph.made_by(layer.inputs[0], "Conv", "FusedConv") if layer.op in ACTIVATIONS else None
+    if conv is not None and len(graph.varying(layer)) == 1:
+        before = graph.layer(conv)
+        graph.remove(step)
+        graph.put(conv, before._replace(outputs=layer.outputs))
 
 
 def _made(layer: Layer, op: str, inputs: tuple[str, ...], *, scratch_bytes: object = 0) -> Layer:
