@@ -95,7 +95,11 @@ class Memory:
             raise InvalidChoice(
                 f"the arena of planner {self.planner.name!r} follows no formula; give sizes: .at(N=1), .compile()(N=[1, 2])"
             )
-        return Dim.of(maximum(*undominated(self.live_bytes)))
+        return Dim.of(maximum(*undominated(self.live_bytes)) + self.bookkeeping_bytes)
+
+    @cached_property
+    def bookkeeping_bytes(self) -> int:
+        return self.planner.bookkeeping_bytes(self.network)
 
     def compile(self) -> Callable[..., NDArray[np.float64]]:
         """A function from columns of sizes to the column of peaks; an arena is laid out at each point.
@@ -111,7 +115,7 @@ class Memory:
         program = Compiled(dict(enumerate(undominated(self.live_bytes))))  # type: ignore[arg-type]
 
         def peaks(columns: Mapping[str, ArrayLike] | None = None, /, **named: ArrayLike) -> NDArray[np.float64]:
-            found: NDArray[np.float64] = program.greatest(columns, **named)
+            found: NDArray[np.float64] = program.greatest(columns, **named) + self.bookkeeping_bytes
             return found
 
         return peaks
@@ -127,7 +131,7 @@ class Memory:
         if self.planner.is_arena:
             return self.at(point).peak_bytes
         at_point = _Values(point)
-        return max(map(at_point, self.live_bytes))
+        return max(map(at_point, self.live_bytes)) + self.bookkeeping_bytes
 
     def at(self, values: Mapping[str, int] | None = None, /, **sizes: int) -> MemoryPlan:
         """The plan at one point. Raises UnknownSize for a size that is missing or does not exist."""
@@ -142,7 +146,8 @@ class Memory:
         step = live.index(max(live))
         return MemoryPlan(
             planner=self.planner.name,
-            peak_bytes=self.planner.taken_bytes(placement) if self.planner.is_arena else live[step],
+            peak_bytes=self.bookkeeping_bytes
+            + (self.planner.taken_bytes(placement) if self.planner.is_arena else live[step]),
             lower_bound_bytes=max(needed),
             arena_bytes=placement.arena_bytes,
             holders=self._holders(step, at_point),

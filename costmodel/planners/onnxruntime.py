@@ -23,6 +23,7 @@ from costmodel.planners.planner import Buffer, Piece, Placement, Planner, Use
 from costmodel.planners.stated import Known, stated_shape
 
 ALIGNMENT = 64  # kAllocAlignment
+VALUE_BYTES = 24  # an OrtValue: a shared pointer and the type
 # kernels that make their output before they ask for scratch memory
 OUTPUT_FIRST = frozenset({"Conv", "ConvTranspose", "Attention"})
 
@@ -75,6 +76,10 @@ class OnnxRuntime(Planner):
         if self.arena:
             return run_in_arena(pieces)
         return _pattern_and_rest(pieces) if self.pattern else best_fit_in_time(pieces, ALIGNMENT)
+
+    def bookkeeping_bytes(self, network: Network) -> int:
+        """A table of all values, stored ones too."""
+        return VALUE_BYTES * len({name for layer in network.layers for name in (*layer.reads, *layer.outputs) if name})
 
     def taken_bytes(self, placement: Placement) -> int:
         return placement.arena_bytes + placement.arena_bytes // BOOKKEEPING if self.arena else placement.arena_bytes

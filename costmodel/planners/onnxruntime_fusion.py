@@ -22,7 +22,7 @@ def optimized(network: Network) -> Network:
     >>> from costmodel.build import Builder
     >>> b = Builder("block")
     >>> x = b.input("x", (1, 8, 14, 14))
-    >>> y = b.relu(b.add(b.conv(x, 8, kernel=3), x))
+    >>> y = b.relu(b.add(b.conv(x, 8, kernel=3, padding=1), x))
     >>> [layer.op for layer in optimized(b.finish(y)).layers]
     ['FusedConv']
     """

@@ -99,6 +99,10 @@ class Planner:
         """Lay the pieces out at one point; those that start at one step come in the order in which they are asked for."""
         raise NotImplementedError
 
+    def bookkeeping_bytes(self, network: Network) -> int:
+        """What the runtime keeps for a run besides buffers and scratch memory."""
+        return 0
+
     def taken_bytes(self, placement: Placement) -> int:
         """What the runtime takes from the system for an arena."""
         return placement.arena_bytes

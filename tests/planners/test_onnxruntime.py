@@ -19,6 +19,7 @@ from costmodel.build import Builder
 from costmodel.graph import Network
 from costmodel.planners import PLANNERS, OnnxRuntime
 from costmodel.planners.depth_first import depth_first
+from costmodel.planners.onnxruntime import VALUE_BYTES
 from costmodel.planners.onnxruntime_fusion import optimized
 from costmodel.planning import memory
 from costmodel.read.onnx import load
@@ -94,6 +95,14 @@ def test_the_heap_of_shared_models(shared: Path, settings: dict[str, int], media
 # -- by hand ----------------------------------------------------------------------------------------------------
 
 
+def peak(network: Network, planner: str) -> int:
+    """Without the table of values."""
+    found = memory(network, planner=planner)
+    return found.at().peak_bytes - VALUE_BYTES * len(
+        {name for layer in found.network.layers for name in (*layer.reads, *layer.outputs)}
+    )
+
+
 def names(network: Network) -> list[str]:
     return [layer.name for layer in depth_first(network, network.running_layers)]
 
@@ -112,9 +121,9 @@ def test_a_dead_buffer_serves_the_next_of_its_shape() -> None:
     for _ in range(4):
         y = b.linear(y, 64)
     network = b.finish(b.linear(y, 32))
-    assert memory(network, planner="onnxruntime").at().peak_bytes == 2 * 256
+    assert peak(network, "onnxruntime") == 2 * 256
     assert [len(buffer.tensors) for buffer in memory(network, planner="onnxruntime").at().buffers] == [2, 2, 1]
-    assert memory(network, planner="onnxruntime-no-reuse").at().peak_bytes == 2 * 256
+    assert peak(network, "onnxruntime-no-reuse") == 2 * 256
 
 
 def test_what_waits_for_its_next_tensor_counts() -> None:
@@ -123,8 +132,8 @@ def test_what_waits_for_its_next_tensor_counts() -> None:
     a = b.linear(b.input("x", (1, 64)), 64, name="a")
     wide = b.linear(b.linear(a, 512, name="wide"), 512, name="wider")
     network = b.finish(b.linear(b.linear(wide, 64, name="c"), 8, name="y"))
-    assert memory(network, planner="onnxruntime").at().peak_bytes == 256 + 2 * 2048
-    assert memory(network, planner="onnxruntime-no-reuse").at().peak_bytes == 2 * 2048
+    assert peak(network, "onnxruntime") == 256 + 2 * 2048
+    assert peak(network, "onnxruntime-no-reuse") == 2 * 2048
 
 
 def test_weights_that_are_prepared_count_where_nothing_is_optimised() -> None:
@@ -132,17 +141,17 @@ def test_weights_that_are_prepared_count_where_nothing_is_optimised() -> None:
     x = b.input("x", (1, 10))
     b.weight("w", (2000, 10))
     network = b.finish(b.op("MatMul", x, b.transpose("w", (1, 0)), name="y"))
-    assert memory(network, planner="onnxruntime").at().peak_bytes == 80_000 + 8_000
-    assert memory(network, planner="onnxruntime-optimized").at().peak_bytes == 8_000
+    assert peak(network, "onnxruntime") == 80_000 + 8_000
+    assert peak(network, "onnxruntime-optimized") == 8_000
     assert memory(network).at().peak_bytes == 40 + 8_000
 
 
 def test_optimised_layers() -> None:
     b = Builder("blocks")
     x = b.input("x", (1, 16, 8, 8))
-    y = b.bn(b.conv(x, 16, kernel=3))
+    y = b.bn(b.conv(x, 16, kernel=3, padding=1))
     y = b.mul(y, b.sigmoid(y))
-    y = b.relu(b.add(b.conv(y, 16, kernel=3), y))
+    y = b.relu(b.add(b.conv(y, 16, kernel=3, padding=1), y))
     assert [layer.op for layer in optimized(b.finish(y)).layers] == ["Conv", "QuickGelu", "FusedConv"]
 
 
