@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from costmodel.caches import find_cache
 from costmodel.compiled import Compiled
 from costmodel.dims import Dim, Extent, bounds, maximum, value_at
 from costmodel.errors import InvalidChoice, nearest
@@ -42,7 +43,8 @@ class MemoryPlan:
     needs in this order (with ``order="best"``: in any order); ``arena_bytes``: the arena that holds all buffers where the
     planner puts them; ``holders``: the tensors that hold the most with their bytes, largest first; ``at_layer``: the layer
     that runs then; ``order``: the layers' names; ``live_bytes``: bytes taken while each of them runs; ``buffers``: what
-    lies where.
+    lies where; ``input_bytes``, ``output_bytes``: all inputs and outputs; ``cache_bytes``: what of these a decoder keeps
+    from step to step, before and after the step.
     """
 
     planner: str
@@ -54,6 +56,9 @@ class MemoryPlan:
     order: tuple[str, ...]
     live_bytes: tuple[int, ...]
     buffers: tuple[Held, ...]
+    input_bytes: int
+    output_bytes: int
+    cache_bytes: tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +75,6 @@ class Memory:
         return self.planner.lifetimes(self.network, self.layers)
 
     @cached_property
-    def needed(self) -> Lifetimes:
-        return self.planner.needed(self.network, self.lifetimes)
-
-    @cached_property
     def buffers(self) -> tuple[Buffer, ...]:
         """The buffers of the plan, scratch memory apart."""
         return self.planner.buffers(self.network, self.lifetimes)
@@ -86,7 +87,7 @@ class Memory:
     @cached_property
     def lower_bound_bytes(self) -> Dim:
         """The most alive at one moment, as an expression."""
-        return Dim.of(maximum(*undominated(self.needed.live_bytes)))
+        return Dim.of(maximum(*undominated(self.lifetimes.live_bytes)))
 
     @cached_property
     def peak_bytes(self) -> Dim:
@@ -141,9 +142,10 @@ class Memory:
         placement = self.planner.place(pieces)
         steps = max(len(self.layers), 1)
         live = taken(pieces, steps)
-        blocks = [Piece(at_point(block.nbytes), block.first, block.last) for block in self.needed.blocks]
+        blocks = [Piece(at_point(block.nbytes), block.first, block.last) for block in self.lifetimes.blocks]
         needed = taken([*blocks, *(piece for piece in pieces if piece.use == Use.SCRATCH)], steps)
         step = live.index(max(live))
+        cache = find_cache(self.network)
         return MemoryPlan(
             planner=self.planner.name,
             peak_bytes=self.bookkeeping_bytes
@@ -158,7 +160,14 @@ class Memory:
                 Held(tensors, offset, piece.nbytes, piece.first, piece.last)
                 for (piece, tensors), offset in zip(asked, placement.offsets, strict=True)
             ),
+            input_bytes=self._bytes_of(self.network.inputs, at_point),
+            output_bytes=self._bytes_of(self.network.outputs, at_point),
+            cache_bytes=(self._bytes_of(cache.inputs, at_point), self._bytes_of(cache.outputs, at_point)),
         )
+
+    def _bytes_of(self, names: Iterable[str], at_point: Callable[[Extent], int]) -> int:
+        tensors = (self.network.tensors[name] for name in names)
+        return sum(at_point(tensor.nbytes) for tensor in tensors if tensor.is_known)
 
     def _asked(self, at_point: Callable[[Extent], int]) -> list[tuple[Piece, tuple[str, ...]]]:
         """Buffers and scratch memory with their tensors, in the order in which they are asked for."""
@@ -200,7 +209,7 @@ def memory(network: Network, *, planner: str | Planner = "ideal", order: str | N
     """Plan the memory of a network's activations.
 
     ``planner``: ``ideal``, the most alive at one moment, below which no allocator gets in this order; ``onnxruntime``,
-    ``onnxruntime-arena``, ``tflite`` ... as these runtimes do; ``naive``, every tensor but views in memory of its own.
+    ``onnxruntime-arena``, ``tflite`` ... as these runtimes do; ``naive``, every tensor in memory of its own.
     ``order``: ``file``, as the file lists the layers; ``runtime``, as the planner's runtime runs them (the default).
 
     >>> from costmodel.build import Builder

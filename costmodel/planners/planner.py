@@ -83,10 +83,6 @@ class Planner:
         """When the memory of the layers is alive, run in this order."""
         return lifetimes(network, layers, self.sharing_of(network))
 
-    def needed(self, network: Network, alive: Lifetimes) -> Lifetimes:
-        """What an allocator cannot do without in this order, from which the lower bound follows."""
-        return alive
-
     def buffers(self, network: Network, alive: Lifetimes) -> tuple[Buffer, ...]:
         """The buffers that hold the blocks."""
         return tuple(map(Buffer.of, alive.blocks))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from costmodel.dims import bounds
 from costmodel.graph import Layer, Network
-from costmodel.liveness import Lifetimes, Sharing, Tensors, lifetimes, overwritten
+from costmodel.liveness import Lifetimes, Sharing, Tensors, overwritten
 from costmodel.planners.packing import greedy_by_size
 from costmodel.planners.planner import Buffer, Piece, Placement, Planner, Use
 
@@ -39,10 +39,19 @@ def depthwise_too(layer: Layer, tensors: Tensors) -> Sequence[int]:
 
 
 def is_depthwise(layer: Layer, tensors: Tensors) -> bool:
-    """Whether each channel is convolved alone, and none becomes larger."""
-    x, y = tensors[layer.inputs[0]], tensors[layer.outputs[0]]
-    channels = x.dims[1]
-    return layer.attributes.get("group") == channels == y.dims[1] and bounds(x.size - y.size)[0] >= 0
+    """Whether each channel is convolved alone, and none becomes larger: no more is padded than the window takes away."""
+    x, w, y = tensors[layer.inputs[0]], tensors[layer.inputs[1]], tensors[layer.outputs[0]]
+    if x.shape is None or y.shape is None or not layer.attributes.get("group", 1) == x.shape[1] == y.shape[1]:
+        return False
+    axes = len(x.shape) - 2
+    pads, dilations = _numbers(layer, "pads", 2 * axes, 0), _numbers(layer, "dilations", axes, 1)
+    windows = [dilation * (extent - 1) for dilation, extent in zip(dilations, w.dims[2:], strict=True)]
+    return all(bounds(window - pads[i] - pads[i + axes])[0] >= 0 for i, window in enumerate(windows))
+
+
+def _numbers(layer: Layer, name: str, count: int, default: int) -> Sequence[int]:
+    value = layer.attributes.get(name)
+    return [item for item in value if isinstance(item, int)] if isinstance(value, tuple) else [default] * count
 
 
 class TinyEngine(Ideal):
@@ -55,18 +64,12 @@ class TinyEngine(Ideal):
     sharing = Sharing(overwritten=depthwise_too)
 
 
-def nothing(layer: Layer, tensors: Tensors) -> Sequence[int]:
-    return ()
-
-
 class Naive(Planner):
-    """Every tensor but views in memory of its own for the whole run; scratch memory is shared."""
+    """Every tensor in memory of its own for the whole run, but for views and what is written in place; scratch memory is
+    shared.
+    """
 
     name = "naive"
-    sharing = Sharing(overwritten=nothing)
-
-    def needed(self, network: Network, alive: Lifetimes) -> Lifetimes:
-        return lifetimes(network, alive.layers)
 
     def buffers(self, network: Network, alive: Lifetimes) -> tuple[Buffer, ...]:
         end = max(len(alive.layers) - 1, 0)
