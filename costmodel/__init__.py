@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from costmodel.errors import UnknownProfile as UnknownProfile
     from costmodel.errors import UnknownSize as UnknownSize
     from costmodel.errors import UnsupportedOp as UnsupportedOp
+    from costmodel.footprint import device_memory as device_memory
     from costmodel.graph import Cost as Cost
     from costmodel.graph import Layer as Layer
     from costmodel.graph import Network as Network
@@ -79,6 +80,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "dims": ("Dim",),
     "errors": _ERRORS,
     "graph": ("Cost", "Layer", "Network", "Tensor"),
+    "footprint": ("device_memory",),
     "planning": ("MemoryPlan", "memory"),
     "ops.registry": ("rule",),
     "prediction": ("Estimate", "Prediction", "predict", "predict_many", "profiles"),
