@@ -2,7 +2,7 @@
 
     python benchmarks/runtime_overhead.py resnet18 mobilenet_v2 ... [--csv overhead.csv]
 
-Each network runs in a process of its own, with zeros for weights, from a file, at one thread and default options. Told is the
+Each network runs in a process of its own, with zeros for weights, from a file, at one thread. Told is the
 highest resident set (VmHWM) beyond what the process held once onnxruntime was imported. Needs Linux.
 """
 
@@ -61,9 +61,13 @@ def measured(name: str) -> dict[str, object]:
     plan = cm.memory(network, planner="onnxruntime-arena-optimized").at(point)
     weights = value_at(cm.count(network).total.weight_bytes, point)
     return {
-        "network": name, "weight_bytes": weights, "convolution_bytes": value_at(convolution_bytes(network), point), "planned_bytes": plan.peak_bytes + plan.input_bytes,
-        "grown_bytes": grown, "imported_bytes": imported,
-    }  # fmt: skip
+        "network": name,
+        "weight_bytes": weights,
+        "convolution_bytes": value_at(convolution_bytes(network), point),
+        "planned_bytes": plan.peak_bytes + plan.input_bytes,
+        "grown_bytes": grown,
+        "imported_bytes": imported,
+    }
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
     python calibration/scripts/fit_memory.py
 
-The tables come from benchmarks/runtime_overhead.py. A law is fitted for the relative error with no part negative; its margins
-are the errors on each network when it is left out. What was published as a law is written down as it was.
+The tables come from benchmarks/runtime_overhead.py. A law is fitted for the relative error, no part negative; its
+margins are the errors on each network when it is left out. What was published as a law is written down as it was.
 """
 
 from __future__ import annotations

@@ -47,5 +47,5 @@ def read_laws(path: Path) -> list[Law]:
     """Read a file of laws. Raises InvalidProfile where it is none."""
     try:
         return [Law.model_validate(table) for table in tomllib.loads(path.read_text())["law"]]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidProfile(f"{path}: no file of laws of memory: {error}") from error
