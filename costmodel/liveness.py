@@ -43,9 +43,16 @@ class Block:
     last: int
 
 
-def overwritten(layer: Layer, tensors: Tensors) -> Sequence[int]:
+def overwritten_by_kernel(layer: Layer, tensors: Tensors) -> Sequence[int]:
     """The inputs that the first output may lie over, by position: those that the rule allows, of an op that does it."""
     return layer.cost.in_place if layer.cost is not None and layer.op in OVERWRITING else ()
+
+
+def overwritten(layer: Layer, tensors: Tensors) -> Sequence[int]:
+    """As ``overwritten_by_kernel``; batch norm too, which every runtime makes part of the layer before it."""
+    if layer.op == "BatchNormalization" and layer.cost is not None:
+        return layer.cost.in_place
+    return overwritten_by_kernel(layer, tensors)
 
 
 def scratch_of_rule(layer: Layer, tensors: Tensors) -> Sequence[Extent]:

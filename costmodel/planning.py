@@ -226,7 +226,7 @@ def memory(network: Network, *, planner: str | Planner = "ideal", order: str | N
         raise InvalidChoice(f"there is no order {order!r}; {nearest(order, ORDERS)}")
     planned = found.prepared(network)
     layers = planned.running_layers if order == "file" else found.order(planned)
-    return Memory(planned, found, order or "runtime", layers)
+    return Memory(planned, found, order or found.own_order, layers)
 
 
 def undominated(extents: Iterable[Extent]) -> tuple[Extent, ...]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from costmodel.graph import Layer, Network
-from costmodel.liveness import Block, Lifetimes, Sharing, Tensors, overwritten
+from costmodel.liveness import Block, Lifetimes, Sharing, Tensors, overwritten_by_kernel
 from costmodel.planners.bfc import BOOKKEEPING, run_in_arena
 from costmodel.planners.depth_first import depth_first
 from costmodel.planners.onnxruntime_fusion import optimized
@@ -44,6 +44,7 @@ class OnnxRuntime(Planner):
     pattern: bool = False
     arena: bool = False
     optimized: bool = False
+    own_order = "runtime"
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -151,7 +152,7 @@ class _Reuse:
 
 def _overwritten(network: Network, layer: Layer, tensors: Tensors) -> Sequence[int]:
     """The inputs of an in-place kernel of which it is known beforehand that they are as large as its output."""
-    positions = overwritten(layer, tensors)
+    positions = overwritten_by_kernel(layer, tensors)
     shape = stated_shape(network, layer.outputs[0]) if positions else None
     return [i for i in positions if i < len(layer.inputs) and shape and stated_shape(network, layer.inputs[i]) == shape]
 

@@ -60,12 +60,14 @@ class Placement:
 
 class Planner:
     """Base of the planners. ``name`` is how users ask for it; ``is_arena``: what it takes is the arena that it lays out,
-    which no formula gives, rather than the most that its buffers take at one moment.
+    which no formula gives, rather than the most that its buffers take at one moment; ``own_order``: what its order
+    is called.
     """
 
     name: str
     sharing = Sharing()
     is_arena = False
+    own_order = "file"
 
     def prepared(self, network: Network) -> Network:
         """The network as the runtime runs it."""

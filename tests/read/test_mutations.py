@@ -32,7 +32,7 @@ def answer(data: bytes) -> str:
     try:
         network = load(data)
         str(count(network).total.macs)
-        memory(network).blocks  # noqa: B018
+        memory(network).lifetimes.blocks  # noqa: B018
     except CostModelError as error:
         return type(error).__name__
     return "read"
