@@ -44,7 +44,7 @@ class MemoryPlan:
     planner puts them; ``holders``: the tensors that hold the most with their bytes, largest first; ``at_layer``: the layer
     that runs then; ``order``: the layers' names; ``live_bytes``: bytes taken while each of them runs; ``buffers``: what
     lies where; ``input_bytes``, ``output_bytes``: all inputs and outputs; ``cache_bytes``: what of these a decoder keeps
-    from step to step, before and after the step.
+    from step to step, before and after the step; ``assumed``: sizes that depend on data, taken at their bounds.
     """
 
     planner: str
@@ -59,6 +59,7 @@ class MemoryPlan:
     input_bytes: int
     output_bytes: int
     cache_bytes: tuple[int, int]
+    assumed: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,12 @@ class Memory:
         return max(map(at_point, self.live_bytes)) + self.bookkeeping_bytes
 
     def at(self, values: Mapping[str, int] | None = None, /, **sizes: int) -> MemoryPlan:
-        """The plan at one point. Raises UnknownSize for a size that is missing or does not exist."""
-        at_point = _Values(self.network.bind({**(values or {}), **sizes}))
+        """The plan at one point. A size that depends on data is taken at its bound where it is not given.
+
+        Raises UnknownSize for a size that is missing and has no bound, or does not exist.
+        """
+        point, assumed = at_bounds(self.network, {**(values or {}), **sizes})
+        at_point = _Values(point)
         asked = self._asked(at_point)
         pieces = [piece for piece, _ in asked]
         placement = self.planner.place(pieces)
@@ -163,6 +168,7 @@ class Memory:
             input_bytes=self._bytes_of(self.network.inputs, at_point),
             output_bytes=self._bytes_of(self.network.outputs, at_point),
             cache_bytes=(self._bytes_of(cache.inputs, at_point), self._bytes_of(cache.outputs, at_point)),
+            assumed=assumed,
         )
 
     def _bytes_of(self, names: Iterable[str], at_point: Callable[[Extent], int]) -> int:
@@ -188,6 +194,25 @@ class Memory:
         return tuple(
             sorted(((buffer.holder(step), at_point(buffer.nbytes)) for buffer in held), key=lambda holder: -holder[1])
         )
+
+
+def at_bounds(network: Network, given: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
+    """Sizes at a point, and those among them that depend on data and are taken at the most that they can be.
+
+    >>> from costmodel.build import Builder
+    >>> b = Builder("found")
+    >>> network = b.finish(b.op("NonZero", b.input("x", ("N", 16)), name="where"))
+    >>> at_bounds(network, {"N": 2})[1]
+    {'where.nonzero': 32}
+    """
+    stated = [limit for layer in network.layers if layer.cost is not None for limit in layer.cost.bounds]
+    limits = {name: limit for name, limit in stated if name not in given}
+    point = network.bind(given, complete=not limits)
+    assumed: dict[str, int] = {}
+    for name, limit in limits.items():
+        if name in network.sizes and name not in point and Dim.of(limit).names <= point.keys():
+            assumed[name] = point[name] = value_at(limit, point)
+    return (network.bind(point) if limits else point), assumed
 
 
 class _Values:

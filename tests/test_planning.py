@@ -281,6 +281,18 @@ def test_networks_of_the_zoo_scale_with_the_batch(name: str) -> None:
     assert one.peak_bytes <= memory(network, planner="naive").at(point).peak_bytes
 
 
+def test_a_size_that_depends_on_data_is_taken_at_its_bound() -> None:
+    b = Builder("found")
+    found = memory(b.finish(b.op("NonZero", b.input("x", ("N", 16)), name="where")))
+    plan = found.at(N=2)
+    assert plan.assumed == {"where.nonzero": 32}
+    assert plan.peak_bytes == 2 * 16 * 4 + 2 * 32 * 8  # x, and two indices of 8 bytes for each element that it may find
+    given = found.at({"N": 2, "where.nonzero": 5})
+    assert (given.peak_bytes, given.assumed) == (2 * 16 * 4 + 2 * 5 * 8, {})
+    with pytest.raises(UnknownSize, match="leaves N"):
+        found.at()
+
+
 def test_known_values_of_mobilenet_v2(shared: Path) -> None:
     """Pisarchyk and Lee (arXiv 2001.03288): 26 MB where no buffers are shared; MCUNet: int8 needs 1,372 KB at one layer,
     the wide one before the first depthwise convolution with stride 2, which works in place.

@@ -61,12 +61,13 @@ def memory(
     """Tell the peak memory of activations, and what holds it."""
     given = point(at)
     network = network_of(model, param, sizes)
+    from costmodel.planning import at_bounds
     from costmodel.planning import memory as planned
     from costmodel.report.memory import memory_report
 
-    bound = network.bind(given)
     found = planned(network, planner=planner, order=order)
-    plan = found.at(bound)
+    plan = found.at(given)
+    bound = at_bounds(network, given)[0]
     tell(network)
     if plot is not None:
         from costmodel.report.arena import plot_plan

@@ -28,7 +28,7 @@ def memory_report(memory: Memory, plan: MemoryPlan, point: Mapping[str, int], *,
     holders = [{"tensor": tensor, "bytes": nbytes} for tensor, nbytes in plan.holders]
     how = {"network": memory.network.name, "planner": plan.planner, "order": memory.order}
     data = {**how, "sizes": dict(point), **sums, "cache_bytes": list(plan.cache_bytes), "at_layer": plan.at_layer}
-    data["holders"] = holders
+    data |= {"holders": holders, "assumed": dict(plan.assumed)}
     steps = step_rows(memory.layers, plan) if by == "step" else []
     if by == "step":
         data["steps"] = steps
@@ -50,6 +50,7 @@ def memory_report(memory: Memory, plan: MemoryPlan, point: Mapping[str, int], *,
             Grid(("", ">bytes", ">about"), totals),
             f"Alive while {plan.at_layer} runs, where the live bytes peak:",
             Grid(("tensor", ">bytes", ">about"), alive),
+            *(f"{name} depends on data and is taken at its bound, {bound:,}" for name, bound in plan.assumed.items()),
             *([_steps_grid(steps)] if steps else []),
         ]
 
