@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from costmodel.graph import Network as Network
     from costmodel.graph import Tensor as Tensor
     from costmodel.ops.registry import rule as rule
+    from costmodel.optimizers import Optimizer as Optimizer
     from costmodel.planning import MemoryPlan as MemoryPlan
     from costmodel.planning import memory as memory
     from costmodel.prediction import Estimate as Estimate
@@ -64,6 +65,11 @@ if TYPE_CHECKING:
     from costmodel.specs import to_onnx as to_onnx
     from costmodel.specs import zoo as zoo
     from costmodel.specs import zoo_names as zoo_names
+    from costmodel.stored_size import Storage as Storage
+    from costmodel.stored_size import storage as storage
+    from costmodel.training import TrainingMemory as TrainingMemory
+    from costmodel.training import TrainingPlan as TrainingPlan
+    from costmodel.training import training_memory as training_memory
 
 _ERRORS = (
     "CannotCalibrate", "CannotExport", "CostModelError", "InvalidChoice", "InvalidDevice", "InvalidMeasurement",
@@ -83,6 +89,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "footprint": ("device_memory",),
     "planning": ("MemoryPlan", "memory"),
     "ops.registry": ("rule",),
+    "optimizers": ("Optimizer",),
     "prediction": ("Estimate", "Prediction", "predict", "predict_many", "profiles"),
     "read.onnx": ("load",),
     "read.torch": ("from_torch",),
@@ -90,6 +97,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "schema.measurement": ("read_measurements",),
     "schema.profile": ("Profile",),
     "specs": ("save_onnx", "to_onnx", "zoo", "zoo_names"),
+    "stored_size": ("Storage", "storage"),
+    "training": ("TrainingMemory", "TrainingPlan", "training_memory"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("search",)

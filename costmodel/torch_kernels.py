@@ -82,6 +82,27 @@ def compiled_kernels(network: Network) -> tuple[Kernel, ...]:
     return tuple(kernels)
 
 
+def torch_operations(network: Network, *, fused_attention: bool = True) -> tuple[tuple[Layer, ...], ...]:
+    """The layers by the operation of PyTorch that they are of, views among them, in the order in which they end.
+
+    ``fused_attention``: whether attention that a graph writes out is one operation, as scaled_dot_product_attention is.
+
+    >>> from costmodel.build import Builder
+    >>> b = Builder("tiny")
+    >>> x = b.linear(b.input("x", (1, 8)), 8)
+    >>> [[layer.op for layer in layers] for layers in torch_operations(b.finish(b.mul(x, b.sigmoid(x))))]
+    [['Gemm'], ['Sigmoid', 'Mul']]
+    """
+    program = _Program(network)
+    members = sorted(program.operations(fused_attention=fused_attention), key=max)
+    return tuple(tuple(map(program.layer, positions)) for positions in members)
+
+
+def is_norm_folded(layer: Layer) -> bool:
+    """Whether an exporter folded a batch norm into a convolution, which PyTorch runs all the same."""
+    return layer.op in ("Conv", "ConvTranspose") and bool(layer.origin) and "batch_norm" in layer.origin[-1]
+
+
 def _between(program: _Program, products: set[int]) -> list[list[int]]:
     """Layers without products, in parts: connected, and with equally many products before them.
 
@@ -175,7 +196,7 @@ class _Program:
             else:
                 yield j
 
-    def operations(self) -> list[list[int]]:
+    def operations(self, *, fused_attention: bool = True) -> list[list[int]]:
         """The layers by the operation of PyTorch that they are of."""
         groups, attention = _Groups(), set()
         for i in self.alive:
@@ -183,7 +204,7 @@ class _Program:
             groups.join(i, [j for j in self.writers(i) if told and _operation(self.layer(j)) == told])
             if not told:
                 groups.join(i, self._pattern(i))
-            if not told or "attention" in told[-1]:
+            if fused_attention and (not told or "attention" in told[-1]):
                 chain = self._attention(i)
                 groups.join(i, chain)
                 attention.update(chain)
@@ -236,7 +257,7 @@ class _Program:
         """The kernels of batch norms that an exporter folded into these convolutions."""
         for i in positions:
             layer = self.layer(i)
-            if layer.op in ("Conv", "ConvTranspose") and layer.origin and "batch_norm" in layer.origin[-1]:
+            if is_norm_folded(layer):
                 y = self.network.tensors[layer.outputs[0]]
                 yield Kernel(layer.name, "BatchNormalization", (layer,), 0, y.size * 2, y.nbytes, y.nbytes, 0)
 
