@@ -42,14 +42,15 @@ if TYPE_CHECKING:
     from costmodel.errors import UnknownProfile as UnknownProfile
     from costmodel.errors import UnknownSize as UnknownSize
     from costmodel.errors import UnsupportedOp as UnsupportedOp
+    from costmodel.footprint import device_memory as device_memory
     from costmodel.graph import Cost as Cost
     from costmodel.graph import Layer as Layer
     from costmodel.graph import Network as Network
     from costmodel.graph import Tensor as Tensor
-    from costmodel.liveness import MemoryPlan as MemoryPlan
-    from costmodel.liveness import memory as memory
     from costmodel.ops.registry import rule as rule
     from costmodel.optimizers import Optimizer as Optimizer
+    from costmodel.planning import MemoryPlan as MemoryPlan
+    from costmodel.planning import memory as memory
     from costmodel.prediction import Estimate as Estimate
     from costmodel.prediction import Prediction as Prediction
     from costmodel.prediction import predict as predict
@@ -85,7 +86,8 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "dims": ("Dim",),
     "errors": _ERRORS,
     "graph": ("Cost", "Layer", "Network", "Tensor"),
-    "liveness": ("MemoryPlan", "memory"),
+    "footprint": ("device_memory",),
+    "planning": ("MemoryPlan", "memory"),
     "ops.registry": ("rule",),
     "optimizers": ("Optimizer",),
     "prediction": ("Estimate", "Prediction", "predict", "predict_many", "profiles"),

@@ -6,7 +6,7 @@ then all counts by one matrix product; long columns go through in chunks that st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,17 +43,28 @@ class Compiled:
 
     def matrix(self, columns: Mapping[str, ArrayLike] | None = None, /, **named: ArrayLike) -> Column:
         """The counts as a matrix of one row a point and one column a key."""
-        given = {**(columns or {}), **named}
+        chunks = list(self._chunks({**(columns or {}), **named}))
+        return np.concatenate([chunk[:, self._column] for chunk in chunks])
+
+    def greatest(self, columns: Mapping[str, ArrayLike] | None = None, /, **named: ArrayLike) -> Column:
+        """The largest of the counts at each point.
+
+        >>> h = Dim.size("H")
+        >>> Compiled({"square": h * h, "strip": 5 * h}).greatest(H=[3, 9]).tolist()
+        [15.0, 81.0]
+        """
+        return np.concatenate([chunk.max(axis=1) for chunk in self._chunks({**(columns or {}), **named})])
+
+    def _chunks(self, given: Mapping[str, ArrayLike]) -> Iterator[Column]:
+        """The distinct counts of some points at a time, one row a point."""
         missing = [name for name in self.names if name not in given]
         if missing:
             raise UnknownSize(f"size {missing[0]!r} has no column; {nearest(missing[0], given)}")
         arrays = np.broadcast_arrays(*(np.asarray(given[name], dtype=np.float64).ravel() for name in self.names))
         rows = len(arrays[0]) if arrays else 1
-        result = np.empty((rows, len(self.keys)))
-        for start in range(0, rows, CHUNK):
+        for start in range(0, max(rows, 1), CHUNK):
             chunk = {name: array[start : start + CHUNK] for name, array in zip(self.names, arrays, strict=True)}
-            result[start : start + CHUNK] = self._program.run(chunk, min(CHUNK, rows - start))[:, self._column]
-        return result
+            yield self._program.run(chunk, min(CHUNK, rows - start))
 
     def __call__(self, columns: Mapping[str, ArrayLike] | None = None, /, **named: ArrayLike) -> dict[str, Column]:
         """The counts as columns by key."""

@@ -443,6 +443,9 @@ class Declarations(Protocol):
     def contradictions(self, derived: Mapping[str, Tensor]) -> Iterable[str]:
         """What it declares and cannot be, one sentence each."""
 
+    def stated(self, name: str) -> Tensor | None:
+        """A tensor as the file states it, with a size of its own for each extent that it leaves open."""
+
 
 @dataclass(frozen=True, eq=False)
 class Network:

@@ -35,6 +35,21 @@ def conformal_radius(scores: Sequence[float], level: float) -> tuple[float, floa
     return ordered[rank - 1], level
 
 
+def alike_quantile(groups: Sequence[Sequence[float]], level: float) -> float:
+    """The size that a part ``level`` of errors does not exceed, each group weighing the same however many it has.
+
+    >>> alike_quantile([[0.1] * 80 + [0.2] * 20, [0.3]], 0.5), alike_quantile([[0.1] * 80 + [0.2] * 20, [0.3]], 0.9)
+    (0.2, 0.3)
+    """
+    weighed = sorted((size, 1.0 / (len(group) * len(groups))) for group in groups for size in group)
+    reached = 0.0
+    for size, weight in weighed:
+        reached += weight
+        if reached >= level - 1e-9:
+            return size
+    return weighed[-1][0]
+
+
 def margins(errors: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, ...]]:
     """For each configuration the half-widths, in log time, that cover ever more of what is held out: at most 99 of them.
 

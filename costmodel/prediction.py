@@ -14,9 +14,10 @@ from typing import Any
 from costmodel.dims import value_at
 from costmodel.errors import CostModelError, InvalidProfile, UnknownProfile, UnsupportedOp, nearest
 from costmodel.features import FEATURES, NAMES, Work, amounts, feature_extents, works
+from costmodel.gpu.costing import Costed, cost, unmeasured
 from costmodel.graph import Network
 from costmodel.intervals import conformal_radius
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.schema.data import data_folder
 from costmodel.schema.device import load_devices
 from costmodel.schema.profile import Profile, read_profile
@@ -41,7 +42,11 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class KernelTime:
-    """What one kernel takes: its layers, its time and the resource that most of it goes to."""
+    """What one kernel takes: its layers, its time and the resource that most of it goes to.
+
+    ``utilisation``: the least time that a datasheet's peaks allow, as a part of the kernel's; None where the profile was
+    fitted on whole networks and has no datasheet.
+    """
 
     name: str
     op: str
@@ -50,6 +55,7 @@ class KernelTime:
     time_s: float
     share: float
     bound: str
+    utilisation: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +133,10 @@ def _predicted(
         more = f" ({len(problems)} such layers)" if len(problems) > 1 else ""
         raise UnsupportedOp(f"{problems[0]}{more}; allow_unsupported=True (--allow-unsupported) predicts without them")
     point = network.bind(sizes)
-    timed = _timed(network, profile, point)
-    kernels = _kernel_times(timed)
-    extrapolating, stretch = _extrapolation(network, profile, point)
+    costed = _costed(network, profile, point)
+    timed = _timed(network, profile, point) if costed is None else [(_work_of(one, point), one.seconds) for one in costed]
+    kernels = _kernel_times(timed, None if costed is None else [one.utilisation for one in costed])
+    extrapolating, stretch = _extrapolation(network, profile, point) if costed is None else unmeasured(costed)
     time_s = _estimate(sum(kernel.time_s for kernel in kernels), profile.held_out.margins, level, stretch)
     energy_j, power_w = _energy(timed, time_s, profile, level, stretch, point)
     return Prediction(
@@ -139,7 +146,7 @@ def _predicted(
         time_s=time_s,
         energy_j=energy_j,
         power_w=power_w,
-        memory_bytes=memory(network).at(point).peak_bytes,
+        memory_bytes=memory(network).peak_at(point),
         bound=_largest(seconds for _, seconds in timed),
         extrapolating=extrapolating,
         warnings=(*network.warnings, *(f"not counted: {problem}" for problem in problems)),
@@ -200,7 +207,9 @@ def _works(network: Network, runtime: str) -> tuple[Work, ...]:
 
 
 def seconds_per_unit(profile: Profile) -> dict[str, float]:
-    """What a profile gives each feature. Raises InvalidProfile for one that was fitted on other features."""
+    """What a profile gives each feature. Raises InvalidProfile for one that was fitted on other features, or on none."""
+    if profile.law is not None:
+        raise InvalidProfile(f"profile {profile.id} comes from a datasheet: it times kernels by their shapes, not features")
     different = set(NAMES) ^ profile.seconds_per_unit.keys()
     if different:
         raise InvalidProfile(
@@ -210,10 +219,10 @@ def seconds_per_unit(profile: Profile) -> dict[str, float]:
     return {name: profile.seconds_per_unit[name] for name in NAMES}
 
 
-def _timed(network: Network, profile: Profile, point: Mapping[str, int]) -> list[tuple[Work, dict[str, float]]]:
+def _timed(network: Network, profile: Profile, point: Mapping[str, int]) -> list[tuple[Work, Mapping[str, float]]]:
     """Each kernel with its time by resource."""
     unit_s = seconds_per_unit(profile)
-    timed = []
+    timed: list[tuple[Work, Mapping[str, float]]] = []
     for work in _works(network, profile.runtime):
         seconds: dict[str, float] = {}
         for name, amount in amounts((work,)).items():
@@ -223,7 +232,22 @@ def _timed(network: Network, profile: Profile, point: Mapping[str, int]) -> list
     return timed
 
 
-def _kernel_times(timed: Sequence[tuple[Work, Mapping[str, float]]]) -> tuple[KernelTime, ...]:
+def _costed(network: Network, profile: Profile, point: Mapping[str, int]) -> list[Costed] | None:
+    """The kernels by the law of a profile that comes from a datasheet; None for every other one."""
+    if profile.datasheet is None or profile.law is None:
+        return None
+    return cost(network, point, profile.datasheet, profile.law)
+
+
+def _work_of(costed: Costed, point: Mapping[str, int]) -> Work:
+    kernel = costed.kernel
+    macs = value_at(kernel.macs, point)
+    return Work(kernel.family, kernel.op, macs=macs, times=kernel.times, name=kernel.name, layers=kernel.layers)
+
+
+def _kernel_times(
+    timed: Sequence[tuple[Work, Mapping[str, float]]], utilisations: Sequence[float] | None
+) -> tuple[KernelTime, ...]:
     whole = sum(sum(seconds.values()) for _, seconds in timed)
     return tuple(
         KernelTime(
@@ -234,8 +258,9 @@ def _kernel_times(timed: Sequence[tuple[Work, Mapping[str, float]]]) -> tuple[Ke
             time_s=sum(seconds.values()),
             share=sum(seconds.values()) / whole if whole else 0.0,
             bound=_largest([seconds]),
+            utilisation=None if utilisations is None else utilisations[i],
         )
-        for work, seconds in timed
+        for i, (work, seconds) in enumerate(timed)
     )
 
 

@@ -21,7 +21,7 @@ from costmodel.dims import Dim, value_at
 from costmodel.errors import InvalidChoice
 from costmodel.fusion import fuse
 from costmodel.graph import Network
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.precision import PRECISIONS, in_precision
 from costmodel.read.onnx import load
 

@@ -16,7 +16,7 @@ from costmodel.calibration import calibrate_all
 from costmodel.errors import InvalidChoice, InvalidProfile, UnknownProfile, UnknownSize, UnsupportedOp
 from costmodel.features import FEATURES, NAMES
 from costmodel.graph import Network
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.prediction import LEVEL, conformal_radius, find_profile, predict, predict_many, profiles
 from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
 from costmodel.specs import benchmark_network, zoo

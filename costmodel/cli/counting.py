@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 from costmodel.cli.options import AsCsv, AsJson, At, By, Model, Parameters, Sizes, network_of, point, show, tell
 
+PLANNERS = "ideal, naive, tflite, tinyengine, onnxruntime, with -no-reuse, -pattern or -arena, and -optimized"
 TOOLS = "fvcore, onnx-tool, ptflops, thop, torch, torchvision"
 
 
@@ -28,7 +31,7 @@ def count(
     given = point(at)
     network = network_of(model, param, sizes)
     from costmodel.counts import count as counted
-    from costmodel.liveness import memory as planned
+    from costmodel.planning import memory as planned
     from costmodel.report.counting import counts_report
 
     bound = network.bind(given, complete=False) if given else {}
@@ -37,23 +40,38 @@ def count(
     show(counts_report(counts, planned(network), bound, by=by.value if by else ""), as_json=as_json, as_csv=as_csv)
 
 
+class ByStep(str, Enum):
+    step = "step"
+
+
 def memory(
     model: Model,
     at: At = None,
     sizes: Sizes = None,
     param: Parameters = None,
-    planner: Annotated[str, typer.Option(help="How memory is shared: ideal, naive.")] = "ideal",
-    order: Annotated[str, typer.Option(help="The order in which layers run: file.")] = "file",
+    planner: Annotated[str, typer.Option(help=f"How memory is shared: {PLANNERS}.")] = "ideal",
+    order: Annotated[
+        Optional[str], typer.Option(help="The order in which layers run: file, best, or as the runtime would (runtime).")
+    ] = None,
+    by: Annotated[Optional[ByStep], typer.Option("--by", metavar="step", help="Add a table by step.")] = None,
+    plot: Annotated[Optional[Path], typer.Option(help="Draw the arena over time, as .svg, .png or .pdf.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Tell the peak memory of activations, and what holds it."""
     given = point(at)
     network = network_of(model, param, sizes)
-    from costmodel.liveness import memory as planned
-    from costmodel.report.counting import memory_report
+    from costmodel.planning import at_bounds
+    from costmodel.planning import memory as planned
+    from costmodel.report.memory import memory_report
 
-    bound = network.bind(given)
-    plan = planned(network, planner=planner, order=order)
+    found = planned(network, planner=planner, order=order)
+    plan = found.at(given)
+    bound = at_bounds(network, given)[0]
     tell(network)
-    show(memory_report(plan, plan.at(bound), bound), as_json=as_json, as_csv=as_csv)
+    if plot is not None:
+        from costmodel.report.arena import plot_plan
+        from costmodel.report.counting import titled
+
+        plot_plan(plan, plot, title=f"{titled(network.name, bound)}, planner {plan.planner}")
+    show(memory_report(found, plan, bound, by=by.value if by else ""), as_json=as_json, as_csv=as_csv)

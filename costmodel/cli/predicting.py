@@ -104,7 +104,7 @@ def _compared(
     network: Network, profiles: Sequence[Profile], given: Mapping[str, int], *, level: float, allow_unsupported: bool
 ) -> Compared:
     from costmodel.counts import count
-    from costmodel.liveness import memory
+    from costmodel.planning import memory
     from costmodel.prediction import predict
     from costmodel.report.predicting import Compared
 
@@ -113,7 +113,7 @@ def _compared(
         name=network.name,
         sizes=bound,
         quantities=count(network).at(bound),
-        peak_memory_bytes=memory(network).at(bound).peak_bytes,
+        peak_memory_bytes=memory(network).peak_at(bound),
         predictions=[
             predict(network, profile, level=level, allow_unsupported=allow_unsupported, **given) for profile in profiles
         ],

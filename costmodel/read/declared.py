@@ -70,6 +70,10 @@ class Declared(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.infos)
 
+    def stated(self, name: str) -> Tensor | None:
+        """A tensor as the file states it, with a size of its own for each extent that it leaves open."""
+        return self[name] if name in self.infos else None
+
     def contradictions(self, derived: Mapping[str, Tensor]) -> Iterator[str]:
         """Declared shapes that cannot be: another rank, or another number."""
         for name, info in self.infos.items():

@@ -8,7 +8,7 @@ from typing import Any, Union
 
 from costmodel.counts import QUANTITIES, Counts, Quantities
 from costmodel.dims import Dim, Extent
-from costmodel.liveness import Memory, MemoryPlan
+from costmodel.planning import Memory
 from costmodel.report.output import Grid, Report, many
 from costmodel.units import show
 
@@ -143,35 +143,3 @@ def _problems(problems: Sequence[str]) -> list[str]:
     shown = [f"  {problem}" for problem in problems[:MOST_PROBLEMS]]
     more = [f"  and {len(problems) - MOST_PROBLEMS} more (--json lists all)"] if len(problems) > MOST_PROBLEMS else []
     return [f"These are lower bounds, without {many(len(problems), 'layer')}:", *shown, *more]
-
-
-# -- memory -----------------------------------------------------------------------------------------------------
-
-
-def memory_report(memory: Memory, plan: MemoryPlan, point: Mapping[str, int]) -> Report:
-    """The plan at a point, and what is alive at its peak."""
-    sums = {name: getattr(plan, name) for name in ("peak_bytes", "lower_bound_bytes", "arena_bytes")}
-    holders = [{"tensor": tensor, "bytes": nbytes} for tensor, nbytes in plan.holders]
-    how = {"network": memory.network.name, "planner": plan.planner, "order": memory.order}
-    data = {**how, "sizes": dict(point), **sums, "at_layer": plan.at_layer, "holders": holders}
-
-    def text() -> list[str | Grid]:
-        rows = [(label, _exact(sums[name]), show(sums[name], "B")) for name, label in MEMORY_LABELS.items()]
-        alive = [(tensor, f"{nbytes:,}", show(nbytes, "B")) for tensor, nbytes in plan.holders]
-        order = _ORDERS.get(plan_order := memory.order, plan_order)
-        return [
-            f"{titled(memory.network.name, point)}: planner {plan.planner}, layers in {order} order",
-            Grid(("", ">bytes", ">about"), rows),
-            f"Alive while {plan.at_layer} runs, where the live bytes peak:",
-            Grid(("tensor", ">bytes", ">about"), alive),
-        ]
-
-    return Report(data, [{**how, **sums, "at_layer": plan.at_layer}], text)
-
-
-MEMORY_LABELS: Mapping[str, str] = {
-    "peak_bytes": "peak",
-    "lower_bound_bytes": "lower bound",
-    "arena_bytes": "arena",
-}
-_ORDERS: Mapping[str, str] = {"file": "the file's", "best": "the best"}

@@ -82,16 +82,23 @@ class Cluster(Record):
 
 
 class Gpu(Record):
-    """A graphics processor; ``compute_units`` are SMs on NVIDIA's, CUs on AMD's, cores on Arm's."""
+    """A graphics processor; ``compute_units`` are SMs on NVIDIA's, CUs on AMD's, cores on Arm's.
+
+    ``clock_hz`` is the boost clock, for which ``peak_flop_per_s`` is stated, ``base_clock_hz`` the one that the vendor
+    guarantees, and ``power_w`` the power limit.
+    """
 
     id: Slug
     name: Text
+    vendor: Text | None = None
     chip: Text | None = None
     architecture: Text | None = None
     compute_units: Count | None = None
     lanes: Count | None = None
     tensor_cores: Count | None = None
     clock_hz: Amount | None = None
+    base_clock_hz: Amount | None = None
+    power_w: Amount | None = None
     memory_bytes: Count | None = None
     bandwidth_b_per_s: Amount | None = None
     cache_bytes: Count | None = None

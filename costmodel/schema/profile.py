@@ -9,11 +9,12 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from costmodel.errors import InvalidProfile
+from costmodel.schema.datasheet import Datasheet
 
 FORMAT = 1
 ID_PATTERN = r"^[a-z0-9][a-z0-9.+_-]*$"
@@ -57,6 +58,18 @@ class Power(BaseModel):
     margins: tuple[float, ...]
 
 
+class Law(BaseModel):
+    """The law of utilisation of a vendor's GPUs: its numbers by family of kernels, as costmodel/gpu/law.py explains them.
+
+    ``typical_clock`` stands for a guaranteed clock, as a part of the boost clock, that a datasheet does not tell.
+    """
+
+    model_config = STRICT
+
+    numbers: Mapping[str, Mapping[str, Annotated[float, Field(gt=0)]]]
+    typical_clock: float = Field(gt=0, le=1)
+
+
 class Provenance(BaseModel):
     """What the profile was fitted on, and with what."""
 
@@ -70,7 +83,10 @@ class Provenance(BaseModel):
 
 
 class Profile(BaseModel):
-    """A fitted cost model: seconds for each unit of each feature, and how far to trust it."""
+    """A fitted cost model: seconds for each unit of each feature, and how far to trust it.
+
+    A profile from a datasheet alone has the ``datasheet`` and a ``law`` instead of seconds.
+    """
 
     model_config = STRICT
 
@@ -80,8 +96,10 @@ class Profile(BaseModel):
     precision: str = Field(pattern=ID_PATTERN)
     variant: str = Field(pattern=ID_PATTERN)
     device_kind: str
-    seconds_per_unit: Mapping[str, float]
-    domain: Mapping[str, Range]
+    seconds_per_unit: Mapping[str, float] = Field(default_factory=dict)
+    domain: Mapping[str, Range] = Field(default_factory=dict)
+    datasheet: Datasheet | None = None
+    law: Law | None = None
     held_out: HeldOut
     provenance: Provenance
     power_w: float | None = Field(default=None, gt=0)
@@ -100,13 +118,16 @@ class Profile(BaseModel):
             raise ValueError(f"seconds_per_unit of {negative[0]!r} is {self.seconds_per_unit[negative[0]]}; it must be >= 0")
         if self.seconds_per_unit.keys() != self.domain.keys():
             raise ValueError("seconds_per_unit and domain must name the same features")
+        if (self.datasheet is None) != (self.law is None) or (self.law is None) != bool(self.seconds_per_unit):
+            raise ValueError("a profile has either seconds_per_unit and a domain, or a datasheet and a law")
         return self
 
     def save(self, folder: Path) -> Path:
         """Write the profile under its id; the file is complete or not there."""
         path = folder / f"{self.id}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, self.model_dump_json(indent=1) + "\n")
+        absent = {"datasheet", "law"} if self.law is None else {"seconds_per_unit", "domain"}
+        write_whole(path, self.model_dump_json(indent=1, exclude=absent) + "\n")
         return path
 
 

@@ -20,7 +20,7 @@ from costmodel.counts import count
 from costmodel.errors import InvalidChoice, nearest
 from costmodel.features import feature_extents
 from costmodel.graph import Network
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.search.blocks import COLUMNS, Blocks
 from costmodel.search.leaves import Amounts, Indivisible
 from costmodel.spaces import SPACES
@@ -100,4 +100,4 @@ def whole_row(network: Network, runtime: str) -> Amounts:
     """The columns of one network of which no size is open, without any sharing."""
     quantities = count(network).at().as_dict().values()
     features = [feature.at() for feature in feature_extents(network, runtime).values()]
-    return (*map(int, quantities), memory(network).at().peak_bytes, *features)
+    return (*map(int, quantities), memory(network).peak_at({}), *features)

@@ -8,10 +8,11 @@ from typing import Any, Union
 
 from costmodel.features import NAMES, Work, amounts, works
 from costmodel.graph import Layer, Network, Tensor
-from costmodel.liveness import shared_input
+from costmodel.liveness import Sharing
 from costmodel.qdq import DEQUANTIZE, QUANTIZE
 
 Amounts = tuple[int, ...]
+SHARING = Sharing()
 NOTHING: Amounts = (0,) * len(NAMES)
 
 Home = Union[tuple[str, int], None]
@@ -117,7 +118,9 @@ class Leaf:
     def _outcome(self, entries: tuple[Entry, ...], kernels: tuple[Chain | None, ...]) -> Outcome:
         entry_of = dict(zip(self.reads, entries, strict=True))
         peak = self.cost.scratch_bytes + sum({number: nbytes for number, fate, nbytes in entries if fate != KEPT}.values())
-        shared = shared_input(self.layer, lambda name: name in entry_of and entry_of[name][1] == REUSABLE)
+        shared = SHARING.shared_input(
+            self.layer, self.tensors, lambda name: name in entry_of and entry_of[name][1] == REUSABLE
+        )
         homes: list[Home] = []
         for position, name in enumerate(self.layer.outputs):
             if position == 0 and shared is not None:

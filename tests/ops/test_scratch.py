@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.read.onnx import load
 
 NETWORKS = ("lstm_gru", "bert_base_fused")

@@ -12,7 +12,7 @@ import pytest
 
 from costmodel.counts import count
 from costmodel.errors import CostModelError
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.read.onnx import load
 from tests.conftest import shared_folder
 from tests.read.mutations import mutations
@@ -32,7 +32,7 @@ def answer(data: bytes) -> str:
     try:
         network = load(data)
         str(count(network).total.macs)
-        memory(network).blocks  # noqa: B018
+        memory(network).lifetimes.blocks  # noqa: B018
     except CostModelError as error:
         return type(error).__name__
     return "read"

@@ -13,11 +13,12 @@ from costmodel.accuracy import Accuracy, Metrics
 from costmodel.build import Builder
 from costmodel.checking import Checked
 from costmodel.counts import count
-from costmodel.liveness import memory
+from costmodel.planning import memory
 from costmodel.prediction import Estimate
 from costmodel.report.calibrating import accuracy_report, calibration_report
-from costmodel.report.counting import MOST_PROBLEMS, counts_report, memory_report
+from costmodel.report.counting import MOST_PROBLEMS, counts_report
 from costmodel.report.listing import devices_report
+from costmodel.report.memory import memory_report
 from costmodel.report.networks import as_printed, network_report
 from costmodel.report.output import Grid, Report
 from costmodel.report.predicting import interval

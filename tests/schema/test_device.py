@@ -172,7 +172,12 @@ def stated(device: Device) -> list[tuple[str, set[float]]]:
     ]
 
 
-@pytest.mark.parametrize("device", shipped(), ids=lambda device: device.id)
+def only_listed() -> list[Device]:
+    """The devices of which nothing is known but titles and labels; a datasheet tells more."""
+    return [device for device in shipped() if len(device.listed_as) == 1 or "neusight" not in device.listed_as]
+
+
+@pytest.mark.parametrize("device", only_listed(), ids=lambda device: device.id)
 def test_the_facts_of_a_device_are_those_of_its_titles(device: Device, listed: dict[str, dict[str, set[str]]]) -> None:
     titles = device.listed_as[SOURCE]
     known = numbers(" ".join(titles))

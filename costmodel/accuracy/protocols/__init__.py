@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from costmodel.accuracy.figures import Accuracy
-from costmodel.accuracy.protocols import iotnets, mlperf, nb201, ncnn, phones, pi5, timm
+from costmodel.accuracy.protocols import gpu, iotnets, mlperf, nb201, ncnn, phones, pi5, timm
 from costmodel.accuracy.protocols.protocol import Protocol as Protocol
 from costmodel.errors import InvalidChoice, nearest
 
@@ -17,6 +17,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     **iotnets.PROTOCOLS,
     **nb201.PROTOCOLS,
     **pi5.PROTOCOLS,
+    **gpu.PROTOCOLS,
 }
 
 

@@ -1,0 +1,79 @@
+"""Memory plans as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from costmodel.graph import Layer
+from costmodel.planning import Memory, MemoryPlan
+from costmodel.report.counting import titled
+from costmodel.report.output import Grid, Report
+from costmodel.units import show
+
+SUMS: Mapping[str, str] = {
+    "peak_bytes": "peak",
+    "lower_bound_bytes": "lower bound",
+    "arena_bytes": "arena",
+    "input_bytes": "inputs",
+    "output_bytes": "outputs",
+}
+ORDERS: Mapping[str, str] = {"file": "the file's", "best": "the best", "runtime": "the runtime's"}
+MOST_HOLDERS = 12
+
+
+def memory_report(memory: Memory, plan: MemoryPlan, point: Mapping[str, int], *, by: str = "") -> Report:
+    """The plan at a point and what is alive at its peak; ``by="step"`` adds what each layer finds and leaves."""
+    sums = {name: getattr(plan, name) for name in SUMS}
+    holders = [{"tensor": tensor, "bytes": nbytes} for tensor, nbytes in plan.holders]
+    how = {"network": memory.network.name, "planner": plan.planner, "order": memory.order}
+    data = {**how, "sizes": dict(point), **sums, "cache_bytes": list(plan.cache_bytes), "at_layer": plan.at_layer}
+    data |= {"holders": holders, "assumed": dict(plan.assumed)}
+    steps = step_rows(memory.layers, plan) if by == "step" else []
+    if by == "step":
+        data["steps"] = steps
+
+    def text() -> list[str | Grid]:
+        totals = [(label, f"{sums[name]:,}", show(sums[name], "B")) for name, label in SUMS.items()]
+        totals += [
+            (label, f"{nbytes:,}", show(nbytes, "B"))
+            for label, nbytes in zip(("cache, before", "cache, after"), plan.cache_bytes, strict=True)
+            if nbytes
+        ]
+        alive = [(tensor, f"{nbytes:,}", show(nbytes, "B")) for tensor, nbytes in plan.holders[:MOST_HOLDERS]]
+        rest = plan.holders[MOST_HOLDERS:]
+        if rest:
+            left = sum(nbytes for _, nbytes in rest)
+            alive.append((f"and {len(rest)} more", f"{left:,}", show(left, "B")))
+        return [
+            f"{titled(memory.network.name, point)}: planner {plan.planner}, layers in {ORDERS[memory.order]} order",
+            Grid(("", ">bytes", ">about"), totals),
+            f"Alive while {plan.at_layer} runs, where the live bytes peak:",
+            Grid(("tensor", ">bytes", ">about"), alive),
+            *(f"{name} depends on data and is taken at its bound, {bound:,}" for name, bound in plan.assumed.items()),
+            *([_steps_grid(steps)] if steps else []),
+        ]
+
+    return Report(data, steps or [{**how, **sums, "at_layer": plan.at_layer}], text)
+
+
+def step_rows(layers: Sequence[Layer], plan: MemoryPlan) -> list[dict[str, Any]]:
+    """A row for each layer in the plan's order: bytes taken while it runs, and what it takes anew and gives back."""
+    taken, given = [0] * len(layers), [0] * len(layers)
+    for buffer in plan.buffers:
+        if layers:
+            taken[buffer.first] += buffer.nbytes
+            given[buffer.last] += buffer.nbytes
+    return [
+        {
+            "step": step, "layer": layer.name, "op": layer.op, "live_bytes": plan.live_bytes[step],
+            "taken_bytes": taken[step], "given_back_bytes": given[step],
+        }
+        for step, layer in enumerate(layers)
+    ]  # fmt: skip
+
+
+def _steps_grid(steps: Sequence[Mapping[str, Any]]) -> Grid:
+    numbers = ("live_bytes", "taken_bytes", "given_back_bytes")
+    rows = [[str(row["step"]), row["layer"], row["op"], *(show(row[name], "B") for name in numbers)] for row in steps]
+    return Grid((">step", "layer", "op", ">live", ">taken", ">given back"), rows)
