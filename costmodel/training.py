@@ -245,7 +245,7 @@ class _Step:
             if tensor.is_known:
                 self._hold("inputs", name, tensor.nbytes, 0, self.end)
         root = self._roots()
-        writer = {root[name]: i for i, one in reversed([*enumerate(self.operations)]) for name in one.writes}
+        writer = {root[name]: i for i, one in reversed([*enumerate(self.operations)]) for name in one.writes if name in root}
         readers: dict[str, list[int]] = {}
         savers: dict[str, list[int]] = {}
         for i, one in enumerate(self.operations):
@@ -344,6 +344,10 @@ class _Step:
 
 def _warnings(network: Network, found: Iterable[Operation]) -> tuple[str, ...]:
     told = [one.problem for one in found if one.problem]
+    learnt = dict.fromkeys(name for one in found for name in one.parameters)
+    missing = count(network).total.params - total(network.tensors[name].size for name in learnt)
+    if missing != 0:
+        told.append(f"{missing} learnt numbers, in bodies of control flow or stored as integers, have no gradients here")
     ops = {layer.op for layer in network.layers}
     if "Conv" in ops and not any("Normalization" in op for op in ops):
         told.append("no layer normalises: if the exporter folded batch norms into convolutions, training keeps more")

@@ -175,3 +175,18 @@ def test_a_size_is_missing() -> None:
 def test_warnings_tell_what_a_graph_hides() -> None:
     assert "folded batch norms" in training_memory(zoo("vgg11")).warnings[0]
     assert training_memory(zoo("resnet18")).warnings == ()
+
+
+def test_learnt_numbers_without_gradients_are_told() -> None:
+    network = zoo("resnet18", precision="int8")
+    training = training_memory(network)
+    assert training.gradient_bytes == 0
+    assert any("learnt numbers" in warning and "have no gradients here" in warning for warning in training.warnings)
+
+
+def test_a_view_of_an_input_holds_nothing() -> None:
+    b = Builder("viewed")
+    x = b.input("x", ("N", 4, 4))
+    training = training_memory(b.finish(b.linear(b.flatten(x), 2)), optimizer="sgd")
+    assert training.saved_bytes == 0
+    assert training.at(N=1).at_peak["inputs"] == 64
