@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from costmodel.dims import value_at
 from costmodel.errors import CannotCalibrate, CostModelError, InvalidMeasurement, UnknownDevice
 from costmodel.features import NAMES, amounts, relative_costs, spreads, works
 from costmodel.intervals import margins
-from costmodel.model import PooledCosts
+from costmodel.model import PooledCosts, fit_many
 from costmodel.power import energies, fit_power, log_errors
 from costmodel.schema.device import devices, find_device
 from costmodel.schema.measurement import Measurement, load_measurements
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Group = tuple[str, str, str, str]
 FEWEST = 5
+# networks of a configuration, and kinds of network by the letters that their names begin with, from which it speaks for itself
+MANY_NETWORKS, MANY_KINDS = 150, 30
+LETTERS = re.compile(r"[A-Za-z]+")
 FOLDS = 5
 ON_GPU = ("vulkan", "opencl", "gpu")  # how the variants of configurations on a graphics processor begin
 
@@ -86,12 +90,6 @@ class Table:
         return [float(error) for error in np.log(predicted / self.times[rows])]
 
 
-def _on_gpu(row: Measurement) -> bool:
-    """Whether a GPU did the work: the variant says so, or the device is a card."""
-    device = devices().get(row.device)
-    return row.variant.startswith("vulkan") or (device is not None and device.kind == "gpu")
-
-
 def gather(measurements: Iterable[Measurement], task: str = "inference") -> list[Table]:
     """Group the measured times of whole networks by configuration and count the networks; suspect rows are left out."""
     groups: dict[str, list[Measurement]] = {}
@@ -107,8 +105,9 @@ def is_usable(row: Measurement, task: str = "inference") -> bool:
 
 
 def on_gpu(row: Measurement) -> bool:
-    """Whether a row is of a device's graphics processor, as its variant says."""
-    return row.variant.startswith(ON_GPU)
+    """Whether a graphics processor did the work: the variant says so, or the device is a card."""
+    device = devices().get(row.device)
+    return row.variant.startswith(ON_GPU) or (device is not None and device.kind == "gpu")
 
 
 def _table(rows: Sequence[Measurement]) -> Table:
@@ -179,11 +178,21 @@ class Pool:
         """The costs of all configurations without the hidden networks; those of one that has no other are what is common."""
         if hidden not in self._fits:
             work, times, device = self._rows(hidden)
-            spread, own_spread = spreads()
-            model = PooledCosts(relative_costs(self.processor), spread=spread, own_spread=own_spread)
+            spread, own_spread = map(np.asarray, spreads())
+            prior = relative_costs(self.processor)
             # never from a fit that saw the hidden networks: what they alone tell would stay
-            self._fits[hidden] = model.fit(work, times, device)
+            if self.is_rich:
+                self._fits[hidden] = fit_many(prior, work, times, device, spread, own_spread)
+            else:
+                self._fits[hidden] = PooledCosts(prior, spread=spread, own_spread=own_spread).fit(work, times, device)
         return self._fits[hidden]
+
+    @cached_property
+    def is_rich(self) -> bool:
+        """Whether configurations have run so many and so different networks that each can speak for itself."""
+        counts = [len(set(table.networks)) for table in self.tables]
+        kinds = {(LETTERS.search(name.rpartition(":")[2]) or [name])[0] for name in self.networks}
+        return float(np.median(counts)) >= MANY_NETWORKS and len(kinds) >= MANY_KINDS
 
     def costs(self, table: Table, hidden: frozenset[str] = frozenset()) -> Array | None:
         """The costs of a configuration, of the pool or not, without the hidden networks; None where it has no other."""
