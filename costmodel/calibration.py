@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Group = tuple[str, str, str, str]
 FEWEST = 5
-# networks of a configuration, and kinds of network by the letters that their names begin with, from which it speaks for itself
+# networks of a configuration, and kinds of them by the letters that names begin with, from which it speaks for itself
 MANY_NETWORKS, MANY_KINDS = 150, 30
 LETTERS = re.compile(r"[A-Za-z]+")
 FOLDS = 5

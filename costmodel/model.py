@@ -63,8 +63,9 @@ def fit_many(prior: ArrayLike, work: Array, times: Array, device: Index, spread:
     """
     parts = [(work[device == number], times[device == number]) for number in range(int(device.max()) + 1)]
     alone = np.array([fit_relative(rows, measured, huber=ODD, rounds=10) for rows, measured in parts])
-    settings = {"spread": WIDER * spread, "own_spread": WIDER * own_spread, "noise": TYPICAL, "freedom": 1.0, "max_iter": 1000}
-    model = PooledCosts(prior, **settings)
+    model = PooledCosts(
+        prior, spread=WIDER * spread, own_spread=WIDER * own_spread, noise=TYPICAL, freedom=1.0, max_iter=1000
+    )
     model.fit(work, times, device, start=PooledCosts(prior).starting_at(alone))
     common, speed, own = model.fitted_
     model.fitted_ = common, speed, own + np.log(0.5 + 0.5 * alone / model.coef_)
