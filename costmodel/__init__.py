@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from costmodel.compiled import Compiled as Compiled
     from costmodel.counts import Counts as Counts
     from costmodel.counts import count as count
+    from costmodel.datasheets import from_datasheet as from_datasheet
     from costmodel.dims import Dim as Dim
     from costmodel.errors import CannotCalibrate as CannotCalibrate
     from costmodel.errors import CannotExport as CannotExport
@@ -83,6 +84,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "calibration": ("calibrate",),
     "compiled": ("Compiled",),
     "counts": ("Counts", "count"),
+    "datasheets": ("from_datasheet",),
     "dims": ("Dim",),
     "errors": _ERRORS,
     "graph": ("Cost", "Layer", "Network", "Tensor"),

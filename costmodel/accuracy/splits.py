@@ -146,7 +146,7 @@ def leave_devices_out(
                             Case(few.id, few.networks[row], "/".join(few.group), error, 0.0, float(few.times[row]))
                             for row, error in errors.items()
                         ]
-    return summary(protocol, {name: _with_radii(cases) for name, cases in results.items()})
+    return summary(protocol, {name: with_radii(cases) for name, cases in results.items()})
 
 
 def _with_few(table: Table, asked: frozenset[str], measured: int, rng: np.random.Generator) -> Table | None:
@@ -157,7 +157,7 @@ def _with_few(table: Table, asked: frozenset[str], measured: int, rng: np.random
     return table.of({*rng.choice(others, measured, replace=False), *asked})
 
 
-def _with_radii(cases: Sequence[Case]) -> list[Case]:
+def with_radii(cases: Sequence[Case]) -> list[Case]:
     """Each case with the half-width that covers the errors on all devices of its group but its own."""
     found = []
     for key in dict.fromkeys((case.group, _device(case)) for case in cases):

@@ -17,15 +17,23 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    measurements: Annotated[Path, typer.Argument(metavar="RUNS.CSV", help="A table of measurements.")],
+    measurements: Annotated[
+        Optional[Path], typer.Argument(metavar="RUNS.CSV", help="A table of measurements; none with --datasheet.")
+    ] = None,
     device: Annotated[Optional[str], typer.Option(help="Only the rows of this device.")] = None,
     out: Annotated[
         Optional[Path], typer.Option(metavar="FOLDER", help="Where profiles go, if not to your own.")
     ] = None,
+    datasheet: Annotated[
+        Optional[str], typer.Option(metavar="DEVICE.TOML", help="A device that nobody measured: its description.")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="With --datasheet, of a CPU: its runtime.")] = "ncnn",
+    variant: Annotated[str, typer.Option(help="With --datasheet, of a CPU: its threads, as in t4 or t4-big.")] = "t4",
+    precision: Annotated[Optional[str], typer.Option(help="With --datasheet, of a CPU: fp32 or fp16.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Fit profiles to measurements, and tell their error.
+    """Fit profiles to measurements, or to a datasheet alone, and tell their error.
 
     The error is that on networks left out of the fit. docs/add-a-device.md shows the columns of the table. Without --out
     the profiles go to the folder where predict looks first (set COSTMODEL_HOME to move it).
@@ -36,10 +44,19 @@ def calibrate(
     from costmodel.report.output import working
     from costmodel.schema.measurement import read_measurements
 
+    if (measurements is None) == (datasheet is None):
+        raise typer.BadParameter("give a table of measurements, or --datasheet with a device's description")
+    folder = out if out is not None else profile_folders()[0]
+    if measurements is None:
+        from costmodel.datasheets import from_datasheet
+
+        with working("calibrating"):
+            profile = from_datasheet(datasheet or "", runtime=runtime, precision=precision, variant=variant)
+        show(calibration_report({profile.save(folder): profile}, folder, {}), as_json=as_json, as_csv=as_csv)
+        return
     rows = _of_device(read_measurements(measurements), device)
     with working("calibrating") as progress:
         fitted = calibrate_all(rows, support=shipped_support(rows), progress=progress)
-    folder = out if out is not None else profile_folders()[0]
     written = {profile.save(folder): profile for profile in fitted}
     show(calibration_report(written, folder, _left_out(rows, fitted)), as_json=as_json, as_csv=as_csv)
 

@@ -23,7 +23,8 @@ _OUT_OF_ORDER: Mapping[float, str] = {
     2: "cortex-a9 airmont",
     4: "cortex-a17 cortex-a57 cortex-a72 cortex-a73 kryo cyclone tremont ftc662 ftc664 taishan-v110 gs464e la364 denver2",
     8: "cortex-a76 cortex-a77 cortex-a78 cortex-a78ae cortex-a710 cortex-a715 cortex-a720 carmel zen gs464v la464",
-    16: "cortex-x1 cortex-x2 cortex-x3 firestorm m3-p-core oryon zen2 zen3 kaby-lake coffee-lake tiger-lake raptor-lake la664",
+    16: "cortex-x1 cortex-x2 cortex-x3 firestorm m3-p-core oryon zen2 zen3 kaby-lake coffee-lake tiger-lake raptor-lake "
+    "la664",
     32: "raptor-cove zen5 skylake-sp cascade-lake ice-lake-sp sapphire-rapids",
 }
 _CORES: Mapping[str, Core] = {

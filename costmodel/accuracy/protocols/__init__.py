@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from costmodel.accuracy.figures import Accuracy
-from costmodel.accuracy.protocols import gpu, iotnets, mlperf, nb201, ncnn, phones, pi5, timm
+from costmodel.accuracy.protocols import datasheet, gpu, iotnets, mlperf, nb201, ncnn, phones, pi5, timm
 from costmodel.accuracy.protocols.protocol import Protocol as Protocol
 from costmodel.errors import InvalidChoice, nearest
 
 PROTOCOLS: Mapping[str, Protocol] = {
     **ncnn.PROTOCOLS,
+    **datasheet.PROTOCOLS,
     **phones.PROTOCOLS,
     **timm.PROTOCOLS,
     **mlperf.PROTOCOLS,
