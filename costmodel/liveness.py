@@ -142,10 +142,10 @@ def lifetimes(network: Network, layers: Sequence[Layer] | None = None, sharing: 
     sharing = sharing or Sharing()
     running = network.running_layers if layers is None else tuple(layers)
     blocks = _Blocks(network, running, network.inputs, sharing).found()
-    return Lifetimes(running, blocks, tuple(_scratch(layer, network.tensors, sharing) for layer in running))
+    return Lifetimes(running, blocks, tuple(scratch_pieces(layer, network.tensors, sharing) for layer in running))
 
 
-def _scratch(layer: Layer, tensors: Tensors, sharing: Sharing) -> tuple[Extent, ...]:
+def scratch_pieces(layer: Layer, tensors: Tensors, sharing: Sharing) -> tuple[Extent, ...]:
     """Memory that lives only while the layer runs: its kernel's, and of its bodies that which needs most."""
     if layer.cost is None:
         return ()
@@ -157,7 +157,7 @@ def _bytes_inside(body: Body, sharing: Sharing) -> Extent:
     """The most that is alive in one run, besides what the body takes in and gives back: its layer holds that."""
     layers = body.running_layers
     inner = [block for block in _Blocks(body, layers, (), sharing).found() if set(block.tensors).isdisjoint(body.outputs)]
-    scratch = [_scratch(layer, body.tensors, sharing) for layer in layers]
+    scratch = [scratch_pieces(layer, body.tensors, sharing) for layer in layers]
     return body.in_last_run(maximum(0, *live_bytes(inner, scratch)) if layers else 0)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,8 @@ from costmodel.dims import Dim, Extent, bounds, maximum, value_at
 from costmodel.errors import InvalidChoice, nearest
 from costmodel.graph import Layer, Network
 from costmodel.liveness import Lifetimes, live_bytes
+from costmodel.orders.networks import ordered, problem_of
+from costmodel.orders.search import minimise
 from costmodel.planners import find_planner
 from costmodel.planners.planner import Buffer, Piece, Planner, Use, taken
 
@@ -93,6 +95,8 @@ class Memory:
     @cached_property
     def peak_bytes(self) -> Dim:
         """The planner's peak as an expression. Raises InvalidChoice where it lays out an arena: no formula gives that."""
+        if self.order == "best":
+            raise InvalidChoice("the best order depends on the sizes; give them: .at(N=1), .compile()(N=[1, 2])")
         if self.planner.is_arena:
             raise InvalidChoice(
                 f"the arena of planner {self.planner.name!r} follows no formula; give sizes: .at(N=1), .compile()(N=[1, 2])"
@@ -112,7 +116,7 @@ class Memory:
         >>> memory(b.finish(y)).compile()(N=[1, 10]).tolist()
         [320.0, 3200.0]
         """
-        if self.planner.is_arena:
+        if self.planner.is_arena or self.order == "best":
             return self._point_by_point
         program = Compiled(dict(enumerate(undominated(self.live_bytes))))  # type: ignore[arg-type]
 
@@ -130,7 +134,7 @@ class Memory:
 
     def peak_at(self, point: Mapping[str, int]) -> int:
         """The peak alone, at a point that binds every open size."""
-        if self.planner.is_arena:
+        if self.planner.is_arena or self.order == "best":
             return self.at(point).peak_bytes
         at_point = _Values(point)
         return max(map(at_point, self.live_bytes)) + self.bookkeeping_bytes
@@ -142,6 +146,8 @@ class Memory:
         """
         point, assumed = at_bounds(self.network, {**(values or {}), **sizes})
         at_point = _Values(point)
+        if self.order == "best":
+            return self._best(at_point, point)
         asked = self._asked(at_point)
         pieces = [piece for piece, _ in asked]
         placement = self.planner.place(pieces)
@@ -170,6 +176,14 @@ class Memory:
             cache_bytes=(self._bytes_of(cache.inputs, at_point), self._bytes_of(cache.outputs, at_point)),
             assumed=assumed,
         )
+
+    def _best(self, at_point: Callable[[Extent], int], point: Mapping[str, int]) -> MemoryPlan:
+        """The plan in the order of least peak at this point."""
+        sharing = self.planner.sharing_of(self.network)
+        found = minimise(problem_of(self.network, self.layers, sharing, at_point))
+        layers = tuple(self.layers[step] for step in found.steps)
+        plan = replace(self, order="given", layers=layers).at(point)
+        return replace(plan, lower_bound_bytes=min(found.lower_bound_bytes, plan.peak_bytes))
 
     def _bytes_of(self, names: Iterable[str], at_point: Callable[[Extent], int]) -> int:
         tensors = (self.network.tensors[name] for name in names)
@@ -230,12 +244,13 @@ class _Values:
         return self.known[extent]
 
 
-def memory(network: Network, *, planner: str | Planner = "ideal", order: str | None = None) -> Memory:
+def memory(network: Network, *, planner: str | Planner = "ideal", order: str | Sequence[str] | None = None) -> Memory:
     """Plan the memory of a network's activations.
 
     ``planner``: ``ideal``, the most alive at one moment, below which no allocator gets in this order; ``onnxruntime``,
     ``onnxruntime-arena``, ``tflite`` ... as these runtimes do; ``naive``, every tensor in memory of its own.
-    ``order``: ``file``, as the file lists the layers; ``runtime``, as the planner's runtime runs them (the default).
+    ``order``: ``file``, as the file lists the layers; ``runtime``, as the planner's runtime runs them (the default); ``best``, the
+    order of least peak at the sizes asked for, for planners that run the file's; or the names of the layers that run.
 
     >>> from costmodel.build import Builder
     >>> b = Builder("two")
@@ -244,13 +259,17 @@ def memory(network: Network, *, planner: str | Planner = "ideal", order: str | N
     >>> memory(b.finish(y)).peak_bytes.at(N=1)  # 64 + 16 numbers of 4 bytes
     320
 
-    Raises InvalidChoice for a planner or an order that does not exist.
+    Raises InvalidChoice for a planner or an order that does not exist, and for an order in which layers cannot run.
     """
     found = find_planner(planner)
+    planned = found.prepared(network)
+    if order is not None and not isinstance(order, str):
+        return Memory(planned, found, "given", ordered(planned, order))
     if order is not None and order not in ORDERS:
         raise InvalidChoice(f"there is no order {order!r}; {nearest(order, ORDERS)}")
-    planned = found.prepared(network)
-    layers = planned.running_layers if order == "file" else found.order(planned)
+    if order == "best" and found.own_order != "file":
+        raise InvalidChoice(f"planner {found.name!r} runs layers in the runtime's own order; order='best' is for ideal or tflite")
+    layers = planned.running_layers if order in ("file", "best") else found.order(planned)
     return Memory(planned, found, order or found.own_order, layers)
 
 

@@ -54,6 +54,10 @@ def memory(
         Optional[str], typer.Option(help="The order in which layers run: file, best, or as the runtime would (runtime).")
     ] = None,
     by: Annotated[Optional[ByStep], typer.Option("--by", metavar="step", help="Add a table by step.")] = None,
+    training: Annotated[bool, typer.Option("--training", help="The memory of one training step in PyTorch.")] = False,
+    optimizer: Annotated[str, typer.Option(help="With --training: sgd, momentum, adam, adamw, adam-8bit ...")] = "adam",
+    checkpoint: Annotated[Optional[int], typer.Option(help="With --training: run segments of so many links again.")] = None,
+    loss: Annotated[str, typer.Option(help="With --training: mean, cross-entropy.")] = "mean",
     plot: Annotated[Optional[Path], typer.Option(help="Draw the arena over time, as .svg, .png or .pdf.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -65,6 +69,15 @@ def memory(
     from costmodel.planning import memory as planned
     from costmodel.report.memory import memory_report
 
+    if training:
+        from costmodel.report.training import training_report
+        from costmodel.training import training_memory
+
+        step = training_memory(network, optimizer=optimizer, checkpoint=checkpoint, loss=loss)
+        sizes_of_step = network.bind(given)
+        tell(network)
+        show(training_report(step, step.at(sizes_of_step), sizes_of_step), as_json=as_json, as_csv=as_csv)
+        return
     found = planned(network, planner=planner, order=order)
     plan = found.at(given)
     bound = at_bounds(network, given)[0]

@@ -18,7 +18,7 @@ SUMS: Mapping[str, str] = {
     "input_bytes": "inputs",
     "output_bytes": "outputs",
 }
-ORDERS: Mapping[str, str] = {"file": "the file's", "best": "the best", "runtime": "the runtime's"}
+ORDERS: Mapping[str, str] = {"file": "the file's", "best": "the best", "runtime": "the runtime's", "given": "the given"}
 MOST_HOLDERS = 12
 
 
@@ -50,11 +50,20 @@ def memory_report(memory: Memory, plan: MemoryPlan, point: Mapping[str, int], *,
             Grid(("", ">bytes", ">about"), totals),
             f"Alive while {plan.at_layer} runs, where the live bytes peak:",
             Grid(("tensor", ">bytes", ">about"), alive),
+            *(_certificate(plan) if memory.order == "best" else ()),
             *(f"{name} depends on data and is taken at its bound, {bound:,}" for name, bound in plan.assumed.items()),
             *([_steps_grid(steps)] if steps else []),
         ]
 
     return Report(data, steps or [{**how, **sums, "at_layer": plan.at_layer}], text)
+
+
+def _certificate(plan: MemoryPlan) -> tuple[str]:
+    """What is proven of the best order."""
+    if max(plan.live_bytes) <= plan.lower_bound_bytes:
+        return ("No order of these layers needs less: proven.",)
+    gap = max(plan.live_bytes) / plan.lower_bound_bytes - 1
+    return (f"The best order found; none needs less than {show(plan.lower_bound_bytes, 'B')}, {gap:.1%} below it.",)
 
 
 def step_rows(layers: Sequence[Layer], plan: MemoryPlan) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Costs on a CPU that nobody measured, from what its datasheet says: kind of core, clock, threads, precision.
 
 The costs of measured configurations (``model.PooledCosts``) are draws from a Gaussian process over such facts: effects of
-clock, threads and the width of the arithmetic that are straight in log-log, a smooth part, and what configurations of one core, a
-family of instructions and one device have in common. How much each of these tells is fitted by maximum likelihood (Rasmussen
+clock, threads and the width of the arithmetic that are straight in log-log, a smooth part, and what configurations of one
+core, family of instructions and device have in common. How much each tells is fitted by maximum likelihood (Rasmussen
 and Williams 2006, chapter 5), for the speed and for each of the few directions in which the costs of devices differ.
 """
 

@@ -1,0 +1,1 @@
+"""The order in which layers take the least memory, with a certificate."""
