@@ -49,7 +49,7 @@ def main(names: list[str]) -> None:
         gain = in_file.peak_bytes / best.peak_bytes
         gap = best.peak_bytes / best.lower_bound_bytes - 1
         proof = "proven" if gap == 0 else f"at most {gap:.1%} above the least"
-        print(f"{network.name:20} {len(network.layers):5} layers  {gain:5.2f}x less  {proof:30} {seconds:6.2f} s", flush=True)
+        print(f"{network.name:20} {len(network.layers):5} layers {gain:5.2f}x less  {proof:30} {seconds:5.2f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -249,8 +249,8 @@ def memory(network: Network, *, planner: str | Planner = "ideal", order: str | S
 
     ``planner``: ``ideal``, the most alive at one moment, below which no allocator gets in this order; ``onnxruntime``,
     ``onnxruntime-arena``, ``tflite`` ... as these runtimes do; ``naive``, every tensor in memory of its own.
-    ``order``: ``file``, as the file lists the layers; ``runtime``, as the planner's runtime runs them (the default); ``best``, the
-    order of least peak at the sizes asked for, for planners that run the file's; or the names of the layers that run.
+    ``order``: ``file``, as the file lists the layers; ``runtime``, as the planner's runtime runs them (the default);
+    ``best``, the order of least peak at the sizes asked for, for planners that run the file's; or the names of the layers.
 
     >>> from costmodel.build import Builder
     >>> b = Builder("two")
@@ -268,7 +268,7 @@ def memory(network: Network, *, planner: str | Planner = "ideal", order: str | S
     if order is not None and order not in ORDERS:
         raise InvalidChoice(f"there is no order {order!r}; {nearest(order, ORDERS)}")
     if order == "best" and found.own_order != "file":
-        raise InvalidChoice(f"planner {found.name!r} runs layers in the runtime's own order; order='best' is for ideal or tflite")
+        raise InvalidChoice(f"planner {found.name!r} runs layers in the runtime's own order; 'best' is for ideal, tflite")
     layers = planned.running_layers if order in ("file", "best") else found.order(planned)
     return Memory(planned, found, order or found.own_order, layers)
 

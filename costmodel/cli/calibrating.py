@@ -33,7 +33,7 @@ def calibrate(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Fit profiles to measurements, or to a datasheet alone, and tell their error.
+    """Fit profiles to measurements or a datasheet, and tell their error.
 
     The error is that on networks left out of the fit. docs/add-a-device.md shows the columns of the table. Without --out
     the profiles go to the folder where predict looks first (set COSTMODEL_HOME to move it).

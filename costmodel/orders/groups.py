@@ -164,7 +164,7 @@ def _pass(problem: Problem, groups: list[Group]) -> list[Group]:
             continue
         if not group.before & ~groups[first].mask & ~above[first] and bounds[first].takes_at_once(bounds[second]):
             join(first, second, first)
-    for first, group in enumerate(groups):
+    for first in range(len(groups)):
         second = min(waiting[first], default=first)
         if second == first or not free[first] or not free[second]:
             continue

@@ -89,7 +89,7 @@ def ordered(network: Network, names: Sequence[str]) -> tuple[Layer, ...]:
     for name in names:
         if early := next((read for read in layers[name].reads if read in made and read not in there), None):
             raise InvalidChoice(
-                f"order: layer {name!r} comes before layer {made[early]!r}, whose tensor {early!r} it reads; put it after that"
+                f"order: layer {name!r} comes before layer {made[early]!r}, whose tensor {early!r} it reads; put it later"
             )
         there.update(layers[name].outputs)
     return tuple(layers[name] for name in names)

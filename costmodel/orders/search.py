@@ -1,7 +1,7 @@
 """The least peak over all orders of some steps: a search over what has run, with a proof where it comes to an end.
 
-What is alive depends on which steps have run, not on their order. So a state is the set of groups that have run, and an order
-is a path whose peak is the largest on its way. States are visited by that peak, the deepest first: the first time that all
+What is alive depends on which steps have run, not on their order. So a state is the set of groups that have run, an order is
+a path whose peak is the largest on its way. States are visited by that peak, the deepest first: the first time that all
 have run, no order does better (Dijkstra's algorithm for bottleneck paths). The search begins at a bound that no order gets
 below, so where that bound can be met it goes straight there. Where the states run out of hand, a beam search gives an order,
 and the least peak still open bounds what is possible.

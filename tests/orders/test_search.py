@@ -105,7 +105,7 @@ def test_a_cell_that_is_listed_breadth_first_gains() -> None:
     assert best.peak_bytes == best.lower_bound_bytes == x_bytes + 7 * thin_bytes + wide_bytes
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "densenet121", "shufflenet_v2_x1_0", "nanodet_m", "mobilevit_xs"])
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "densenet121", "shufflenet_v2_x1_0", "nanodet_m"])
 def test_networks_of_the_zoo_are_proven(name: str) -> None:
     best = memory(zoo(name), order="best").at()
     assert best.peak_bytes == best.lower_bound_bytes
