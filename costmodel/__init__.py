@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from costmodel.errors import UnknownProfile as UnknownProfile
     from costmodel.errors import UnknownSize as UnknownSize
     from costmodel.errors import UnsupportedOp as UnsupportedOp
+    from costmodel.finding import profiles as profiles
     from costmodel.footprint import device_memory as device_memory
     from costmodel.graph import Cost as Cost
     from costmodel.graph import Layer as Layer
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from costmodel.prediction import Prediction as Prediction
     from costmodel.prediction import predict as predict
     from costmodel.prediction import predict_many as predict_many
-    from costmodel.prediction import profiles as profiles
     from costmodel.read.onnx import load as load
     from costmodel.read.torch import from_torch as from_torch
     from costmodel.schema.device import devices as devices
@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from costmodel.specs import zoo_names as zoo_names
     from costmodel.stored_size import Storage as Storage
     from costmodel.stored_size import storage as storage
+    from costmodel.sweeping import Sweep as Sweep
+    from costmodel.sweeping import sweep as sweep
     from costmodel.training import TrainingMemory as TrainingMemory
     from costmodel.training import TrainingPlan as TrainingPlan
     from costmodel.training import training_memory as training_memory
@@ -87,12 +89,13 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "datasheets": ("from_datasheet",),
     "dims": ("Dim",),
     "errors": _ERRORS,
+    "finding": ("profiles",),
     "graph": ("Cost", "Layer", "Network", "Tensor"),
     "footprint": ("device_memory",),
     "planning": ("MemoryPlan", "memory"),
     "ops.registry": ("rule",),
     "optimizers": ("Optimizer",),
-    "prediction": ("Estimate", "Prediction", "predict", "predict_many", "profiles"),
+    "prediction": ("Estimate", "Prediction", "predict", "predict_many"),
     "read.onnx": ("load",),
     "read.torch": ("from_torch",),
     "schema.device": ("devices",),
@@ -101,6 +104,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "specs": ("save_onnx", "to_onnx", "zoo", "zoo_names"),
     "stored_size": ("Storage", "storage"),
     "training": ("TrainingMemory", "TrainingPlan", "training_memory"),
+    "sweeping": ("Sweep", "sweep"),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 _MODULES = ("search",)

@@ -196,6 +196,8 @@ FEATURES: tuple[Feature, ...] = (
     _feature("inputs", "input", "launch", (1e5, 1e8), ALL, _inputs),
 )
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
+# the features that are the multiply-adds of some kinds of kernel, not a part of them
+WHOLE_MACS: tuple[str, ...] = tuple(feature.name for feature in FEATURES if feature.amount in (_macs, _macs_of_further_rows))
 
 
 def relative_costs(processor: str) -> tuple[float, ...]:

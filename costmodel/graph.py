@@ -541,7 +541,7 @@ class Network:
         """
         bound: dict[str, int] = {}
         for name, value in given.items():
-            target = self._size_named(name, value)
+            target = self.size_named(name, value)
             number = _whole(value)
             if number is None:
                 is_fraction = isinstance(value, (float, Fraction))
@@ -573,7 +573,8 @@ class Network:
                     "are others there; build it with these parameters given as numbers"
                 )
 
-    def _size_named(self, name: str, value: int) -> str | None:
+    def size_named(self, name: str, value: int) -> str | None:
+        """The open size that a caller's name means, as in ``bind``; None for an axis that is fixed at this very number."""
         if name in self.sizes:
             return name
         axis = self._conventional_axis(name)

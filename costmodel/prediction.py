@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from costmodel.costing import BOUNDS, LEVEL, Column, Costing, column, costing
+from costmodel.counts import count
 from costmodel.dims import value_at
-from costmodel.errors import CostModelError, InvalidProfile, UnknownProfile, UnsupportedOp, nearest
-from costmodel.features import FEATURES, NAMES, Work, amounts, feature_extents, works
+from costmodel.errors import CostModelError, UnsupportedOp
+from costmodel.features import NAMES, Work
+from costmodel.finding import find_profile
 from costmodel.gpu.costing import Costed, cost, unmeasured
 from costmodel.graph import Network
-from costmodel.intervals import conformal_radius
 from costmodel.planning import memory
-from costmodel.schema.data import data_folder
-from costmodel.schema.device import load_devices
-from costmodel.schema.profile import Profile, read_profile
+from costmodel.programs import program
+from costmodel.schema.profile import Profile
 
-LEVEL = 0.9
-FAR = 1.5  # a feature this many times the largest in calibration is outside the domain
-BOUNDS = {feature.name: feature.bound for feature in FEATURES}
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +33,14 @@ class Estimate:
     high: float
     level: float
 
-    def scaled(self, factor: float) -> Estimate:
-        return Estimate(self.value * factor, self.low * factor, self.high * factor, self.level)
-
 
 @dataclass(frozen=True, slots=True)
 class KernelTime:
     """What one kernel takes: its layers, its time and the resource that most of it goes to.
 
-    ``utilisation``: the least time that a datasheet's peaks allow, as a part of the kernel's; None where the profile was
-    fitted on whole networks and has no datasheet.
+    ``share`` of the network's time; ``utilisation``: its rate of multiply-adds as a part of the highest that any kind of
+    kernel reaches on the profile, None for a kernel without multiply-adds; of a profile from a datasheet, the least time
+    that the peaks allow as a part of the kernel's.
     """
 
     name: str
@@ -55,7 +50,73 @@ class KernelTime:
     time_s: float
     share: float
     bound: str
-    utilisation: float | None = None
+    utilisation: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Breakdown:
+    """The seconds of every kernel under each resource, of shape (kernels, bounds), and its multiply-adds."""
+
+    kernels: tuple[Work, ...]
+    seconds: Array
+    macs: Array
+    fastest_macs_per_s: float | None
+
+    def kernel_times(self) -> tuple[KernelTime, ...]:
+        times = self.seconds.sum(axis=1)
+        whole = times.sum()
+        return tuple(
+            KernelTime(
+                name=work.name,
+                op=work.op,
+                kind=work.kind,
+                layers=work.layers,
+                time_s=float(time_s),
+                share=float(time_s / whole) if whole else 0.0,
+                bound=_largest(seconds),
+                utilisation=self._utilisation(float(time_s), float(macs)),
+            )
+            for work, seconds, time_s, macs in zip(self.kernels, self.seconds, times, self.macs, strict=True)
+        )
+
+    def _utilisation(self, time_s: float, macs: float) -> float | None:
+        if not (macs and time_s and self.fastest_macs_per_s):
+            return None
+        return min(macs / time_s / self.fastest_macs_per_s, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class LawBreakdown:
+    """The kernels of a profile from a datasheet, each timed by the law of its shape."""
+
+    costed: tuple[Costed, ...]
+
+    def kernel_times(self) -> tuple[KernelTime, ...]:
+        times = [sum(one.seconds.values()) for one in self.costed]
+        whole = sum(times)
+        return tuple(
+            KernelTime(
+                name=one.kernel.name,
+                op=one.kernel.op,
+                kind=one.kernel.family,
+                layers=one.kernel.layers,
+                time_s=time_s,
+                share=time_s / whole if whole else 0.0,
+                bound=_most(one.seconds),
+                utilisation=one.utilisation,
+            )
+            for one, time_s in zip(self.costed, times, strict=True)
+        )
+
+
+def _most(seconds: Mapping[str, float]) -> str:
+    """The resource that most of the time goes to."""
+    return max(seconds, key=lambda bound: seconds[bound], default="launch")
+
+
+def _largest(seconds: Array) -> str:
+    """The resource that most of the time goes to."""
+    return BOUNDS[int(seconds.argmax())] if seconds.any() else "launch"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +133,16 @@ class Prediction:
     time_s: Estimate
     energy_j: Estimate | None
     power_w: Estimate | None
+    power_scope: str | None
     memory_bytes: int
     bound: str
     extrapolating: tuple[str, ...]
     warnings: tuple[str, ...]
-    kernels: tuple[KernelTime, ...] = field(repr=False)
+    breakdown: Breakdown | LawBreakdown = field(repr=False)
 
     def by_layer(self) -> tuple[KernelTime, ...]:
         """The kernels in running order; their times add up to ``time_s.value``."""
-        return self.kernels
+        return self.breakdown.kernel_times()
 
     def as_dict(self) -> dict[str, Any]:
         """The prediction as JSON-able values under stable keys, SI units."""
@@ -97,6 +159,7 @@ class Prediction:
             "time_s": plain(self.time_s),
             "energy_j": plain(self.energy_j),
             "power_w": plain(self.power_w),
+            "power_scope": self.power_scope,
             "memory_bytes": self.memory_bytes,
             "bound": self.bound,
             "extrapolating": list(self.extrapolating),
@@ -128,29 +191,95 @@ def predict(
 def _predicted(
     network: Network, profile: Profile, sizes: Mapping[str, int], level: float, allow_unsupported: bool
 ) -> Prediction:
-    problems = [layer.problem for layer in network.layers if layer.problem]
-    if problems and not allow_unsupported:
-        more = f" ({len(problems)} such layers)" if len(problems) > 1 else ""
-        raise UnsupportedOp(f"{problems[0]}{more}; allow_unsupported=True (--allow-unsupported) predicts without them")
+    problems = refuse_unsupported(network, allow_unsupported=allow_unsupported)
     point = network.bind(sizes)
-    costed = _costed(network, profile, point)
-    timed = _timed(network, profile, point) if costed is None else [(_work_of(one, point), one.seconds) for one in costed]
-    kernels = _kernel_times(timed, None if costed is None else [one.utilisation for one in costed])
-    extrapolating, stretch = _extrapolation(network, profile, point) if costed is None else unmeasured(costed)
-    time_s = _estimate(sum(kernel.time_s for kernel in kernels), profile.held_out.margins, level, stretch)
-    energy_j, power_w = _energy(timed, time_s, profile, level, stretch, point)
+    if profile.datasheet is not None and profile.law is not None:
+        costed = cost(network, point, profile.datasheet, profile.law)
+        return _by_law(network, profile, point, costed, level, problems)
+    costs, found = costing(profile), program(network, profile.runtime)
+    work, macs = found.work(point)
+    features = work.sum(axis=0)
+    stretch = costs.stretch(features)
+    seconds = work @ costs.seconds_by_bound
+    time_s = costs.time_s(features, stretch, level)
+    energy_j = costs.energy_j(time_s, macs.sum(), stretch, level)
     return Prediction(
         network=network.name,
         profile=profile.id,
         sizes=point,
-        time_s=time_s,
-        energy_j=energy_j,
-        power_w=power_w,
+        time_s=_estimate(time_s),
+        energy_j=None if energy_j is None else _estimate(energy_j),
+        power_w=_mean_power(costs, energy_j, time_s),
+        power_scope=profile.power_scope if energy_j else None,
+        memory_bytes=int(found.peak_bytes(point)[0]),
+        bound=_largest(seconds.sum(axis=0)),
+        extrapolating=_extrapolating(costs, features),
+        warnings=(*network.warnings, *(f"not counted: {problem}" for problem in problems)),
+        breakdown=Breakdown(found.kernels, seconds, macs, costs.fastest_macs_per_s),
+    )
+
+
+def _by_law(
+    network: Network,
+    profile: Profile,
+    point: dict[str, int],
+    costed: Sequence[Costed],
+    level: float,
+    problems: Sequence[str],
+) -> Prediction:
+    """The prediction of a profile that has a law of kernels in place of seconds for each unit of work."""
+    extrapolating, stretch = unmeasured(costed)
+    sums: dict[str, float] = {}
+    for one in costed:
+        for bound, seconds in one.seconds.items():
+            sums[bound] = sums.get(bound, 0.0) + seconds
+    time_s = column(np.array(sum(sums.values())), profile.held_out.margins, level, np.array(stretch))
+    return Prediction(
+        network=network.name,
+        profile=profile.id,
+        sizes=point,
+        time_s=_estimate(time_s),
+        energy_j=None,
+        power_w=None,
+        power_scope=None,
         memory_bytes=memory(network).peak_at(point),
-        bound=_largest(seconds for _, seconds in timed),
+        bound=_most(sums),
         extrapolating=extrapolating,
         warnings=(*network.warnings, *(f"not counted: {problem}" for problem in problems)),
-        kernels=kernels,
+        breakdown=LawBreakdown(tuple(costed)),
+    )
+
+
+def refuse_unsupported(network: Network, *, allow_unsupported: bool) -> list[str]:
+    """Why layers are not counted; raises UnsupportedOp with it unless it is allowed."""
+    problems = [layer.problem for layer in network.layers if layer.problem]
+    if problems and not allow_unsupported:
+        more = f" ({len(problems)} such layers)" if len(problems) > 1 else ""
+        raise UnsupportedOp(f"{problems[0]}{more}; allow_unsupported=True (--allow-unsupported) predicts without them")
+    return problems
+
+
+def _estimate(column: Column) -> Estimate:
+    return Estimate(float(column.value), float(column.low), float(column.high), column.level)
+
+
+def _mean_power(costs: Costing, energy_j: Column | None, time_s: Column) -> Estimate | None:
+    """The mean power that an energy stands for; it has no interval of its own."""
+    if energy_j is None:
+        return None
+    at_rest = costs.profile.power.base_w if costs.profile.power else costs.profile.power_w or 0.0
+    power_w = float(energy_j.value / time_s.value) if time_s.value else at_rest
+    return Estimate(power_w, power_w, power_w, time_s.level)
+
+
+def _extrapolating(costs: Costing, features: Array) -> tuple[str, ...]:
+    """Which features lie beyond calibration, and how far."""
+    return tuple(
+        f"{name}: {distance:.1f} times the largest in calibration"
+        if highest
+        else f"{name}: no network in calibration had any"
+        for name, distance, highest in zip(NAMES, costs.distances(features), costs.highest, strict=True)
+        if distance > 1.0
     )
 
 
@@ -159,8 +288,9 @@ def predict_many(
 ) -> dict[str, list[Any]]:
     """Predict many networks on one profile: a column for each quantity, in the order of the networks.
 
-    A network that cannot be predicted has its reason in the column ``error`` and None elsewhere. ``jobs`` > 1 spreads
-    the work over processes with joblib (or over whatever backend joblib is set to).
+    A network that cannot be predicted has its reason in the column ``error`` and None elsewhere; ``extrapolating`` tells
+    where the interval was widened. Times and energies are worked out in arrays; ``jobs`` > 1 spreads the counting of the
+    networks over processes with joblib (or over whatever backend joblib is set to).
 
     >>> import costmodel as cm
     >>> columns = predict_many([cm.zoo("resnet18"), cm.zoo("resnet50")], "raspberry-pi-4b/ncnn/fp32/t4")
@@ -168,239 +298,73 @@ def predict_many(
     True
     """
     chosen = profile if isinstance(profile, Profile) else find_profile(profile, [])
+    if chosen.law is not None:
+        return _one_by_one(networks, chosen, sizes, level)
+    costs = costing(chosen)
     if jobs == 1:
-        rows = [_row(network, chosen, level, sizes) for network in networks]
+        counted = [_counted(network, chosen.runtime, sizes) for network in networks]
     else:
         from joblib import Parallel, delayed
 
-        rows = Parallel(n_jobs=jobs)(delayed(_row)(network, chosen, level, sizes) for network in networks)
-    return {key: [row[key] for row in rows] for key in _COLUMNS}
+        counted = Parallel(n_jobs=jobs)(delayed(_counted)(network, chosen.runtime, sizes) for network in networks)
+    names, errors = [network.name for network in networks], [one if isinstance(one, str) else None for one in counted]
+    known = [one for one in counted if not isinstance(one, str)]
+    found = iter(_rows(costs, known, level))
+    empty = dict.fromkeys(_QUANTITIES)
+    rows = [empty if error else next(found) for error in errors]
+    return {"network": names, **{key: [row[key] for row in rows] for key in _QUANTITIES}, "error": errors}
 
 
-_COLUMNS = ("network", "time_s", "time_low_s", "time_high_s", "energy_j", "memory_bytes", "error")
+_QUANTITIES = (
+    "time_s", "time_low_s", "time_high_s", "energy_j", "energy_low_j", "energy_high_j", "macs", "memory_bytes",
+    "extrapolating",
+)  # fmt: skip
 
 
-def _row(network: Network, profile: Profile, level: float, sizes: Mapping[str, int]) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
-    row["network"] = network.name
+def _counted(network: Network, runtime: str, sizes: Mapping[str, int]) -> Counted | str:
+    """The features of a network, its multiply-adds and its peak memory; or why it cannot be predicted."""
     try:
-        found = _predicted(network, profile, sizes, level, allow_unsupported=False)
+        refuse_unsupported(network, allow_unsupported=False)
+        point = network.bind(sizes)
     except CostModelError as error:
-        return {**row, "error": str(error)}
-    estimate = found.time_s
+        return str(error)
+    found = program(network, runtime)
+    features, macs = found.whole(point)
+    return features[0], float(macs[0]), int(found.peak_bytes(point)[0])
+
+
+Counted = tuple[Array, float, int]
+
+
+def _one_by_one(
+    networks: Sequence[Network], profile: Profile, sizes: Mapping[str, int], level: float
+) -> dict[str, list[Any]]:
+    """The columns of networks on a profile whose law takes kernels by their shapes."""
+    rows = []
+    for network in networks:
+        row: dict[str, Any] = {"network": network.name, **dict.fromkeys(_QUANTITIES), "error": None}
+        try:
+            row |= as_row(_predicted(network, profile, sizes, level, allow_unsupported=False))
+            row["macs"] = int(value_at(count(network).total.macs, network.bind(sizes)))
+        except CostModelError as error:
+            row["error"] = str(error)
+        rows.append(row)
+    return {key: [row[key] for row in rows] for key in ("network", *_QUANTITIES, "error")}
+
+
+def as_row(found: Prediction) -> dict[str, Any]:
+    """A prediction under the names of columns."""
+    time_s = found.time_s
     return {
-        **row,
-        "time_s": estimate.value,
-        "time_low_s": estimate.low,
-        "time_high_s": estimate.high,
-        "energy_j": found.energy_j.value if found.energy_j else None,
-        "memory_bytes": found.memory_bytes,
-    }
+        "time_s": time_s.value, "time_low_s": time_s.low, "time_high_s": time_s.high, "memory_bytes": found.memory_bytes,
+        "extrapolating": bool(found.extrapolating),
+    }  # fmt: skip
 
 
-# -- the model --------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=128)
-def _works(network: Network, runtime: str) -> tuple[Work, ...]:
-    return works(network, runtime)
-
-
-def seconds_per_unit(profile: Profile) -> dict[str, float]:
-    """What a profile gives each feature. Raises InvalidProfile for one that was fitted on other features, or on none."""
-    if profile.law is not None:
-        raise InvalidProfile(f"profile {profile.id} comes from a datasheet: it times kernels by their shapes, not features")
-    different = set(NAMES) ^ profile.seconds_per_unit.keys()
-    if different:
-        raise InvalidProfile(
-            f"profile {profile.id} was fitted by costmodel {profile.provenance.costmodel_version}, whose features differ "
-            f"from those of this version in {', '.join(sorted(different))}; calibrate again"
-        )
-    return {name: profile.seconds_per_unit[name] for name in NAMES}
-
-
-def _timed(network: Network, profile: Profile, point: Mapping[str, int]) -> list[tuple[Work, Mapping[str, float]]]:
-    """Each kernel with its time by resource."""
-    unit_s = seconds_per_unit(profile)
-    timed: list[tuple[Work, Mapping[str, float]]] = []
-    for work in _works(network, profile.runtime):
-        seconds: dict[str, float] = {}
-        for name, amount in amounts((work,)).items():
-            if not isinstance(amount, int) or amount:
-                seconds[BOUNDS[name]] = seconds.get(BOUNDS[name], 0.0) + value_at(amount, point) * unit_s[name]
-        timed.append((work, seconds))
-    return timed
-
-
-def _costed(network: Network, profile: Profile, point: Mapping[str, int]) -> list[Costed] | None:
-    """The kernels by the law of a profile that comes from a datasheet; None for every other one."""
-    if profile.datasheet is None or profile.law is None:
-        return None
-    return cost(network, point, profile.datasheet, profile.law)
-
-
-def _work_of(costed: Costed, point: Mapping[str, int]) -> Work:
-    kernel = costed.kernel
-    macs = value_at(kernel.macs, point)
-    return Work(kernel.family, kernel.op, macs=macs, times=kernel.times, name=kernel.name, layers=kernel.layers)
-
-
-def _kernel_times(
-    timed: Sequence[tuple[Work, Mapping[str, float]]], utilisations: Sequence[float] | None
-) -> tuple[KernelTime, ...]:
-    whole = sum(sum(seconds.values()) for _, seconds in timed)
-    return tuple(
-        KernelTime(
-            name=work.name,
-            op=work.op,
-            kind=work.kind,
-            layers=work.layers,
-            time_s=sum(seconds.values()),
-            share=sum(seconds.values()) / whole if whole else 0.0,
-            bound=_largest([seconds]),
-            utilisation=None if utilisations is None else utilisations[i],
-        )
-        for i, (work, seconds) in enumerate(timed)
-    )
-
-
-def _largest(parts: Iterable[Mapping[str, float]]) -> str:
-    """The resource that most of the time goes to."""
-    sums: dict[str, float] = {}
-    for seconds in parts:
-        for bound, time_s in seconds.items():
-            sums[bound] = sums.get(bound, 0.0) + time_s
-    return max(sums, key=lambda bound: sums[bound], default="launch")
-
-
-def _energy(
-    timed: Sequence[tuple[Work, object]],
-    time_s: Estimate,
-    profile: Profile,
-    level: float,
-    stretch: float,
-    point: Mapping[str, int],
-) -> tuple[Estimate | None, Estimate | None]:
-    """Energy, with its own interval where energies were measured, and the mean power that it stands for."""
-    if profile.power is None:
-        constant = profile.power_w
-        return (time_s.scaled(constant), _certain(constant, time_s.level)) if constant is not None else (None, None)
-    macs = sum(value_at(work.macs, point) * work.times for work, _ in timed)
-    energy_j = profile.power.base_w * time_s.value + profile.power.per_mac_j * macs
-    power_w = energy_j / time_s.value if time_s.value else profile.power.base_w
-    return _estimate(energy_j, profile.power.margins, level, stretch), _certain(power_w, time_s.level)
-
-
-def _estimate(value: float, margins: Sequence[float], level: float, stretch: float) -> Estimate:
-    radius, supported = conformal_radius(margins, level)
-    spread = math.exp(min(radius * stretch, 50.0))
-    return Estimate(value, value / spread, value * spread, supported)
-
-
-def _certain(value: float | None, level: float) -> Estimate | None:
-    return None if value is None else Estimate(value, value, value, level)
-
-
-def _extrapolation(network: Network, profile: Profile, point: Mapping[str, int]) -> tuple[tuple[str, ...], float]:
-    """Which features lie beyond calibration, and the factor by which the interval widens: 1 + log of the farthest."""
-    messages = []
-    farthest = 1.0
-    for name, extent in feature_extents(network, profile.runtime).items():
-        amount, known = extent.at(point), profile.domain.get(name)
-        if known is None or amount <= FAR * known.high:
-            continue
-        if known.high == 0:
-            messages.append(f"{name}: no network in calibration had any")
-            farthest = max(farthest, math.e)
-        else:
-            messages.append(f"{name}: {amount / known.high:.1f} times the largest in calibration")
-            farthest = max(farthest, amount / known.high)
-    return tuple(messages), 1.0 + math.log(farthest)
-
-
-# -- finding a profile ------------------------------------------------------------------------------------------
-
-
-def profile_folders() -> tuple[Path, ...]:
-    """Where profiles are looked for: the user's own first, then those that come with the library."""
-    shared = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "costmodel"
-    home = Path(os.environ.get("COSTMODEL_HOME", shared))
-    return home / "profiles", data_folder("calibration") / "profiles"
-
-
-def profiles() -> list[str]:
-    """The ids of all profiles: ``device/runtime/precision/variant``.
-
-    >>> "raspberry-pi-4b/ncnn/fp32/t4" in profiles()
-    True
-    """
-    return sorted(_profile_files())
-
-
-def _profile_files() -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for folder in profile_folders():
-        for path in folder.glob("*/*/*/*.json"):
-            found.setdefault(path.relative_to(folder).with_suffix("").as_posix(), path)
-    return found
-
-
-def find_profile(text: str, notes: list[str] | None = None) -> Profile:
-    """The profile with this id, or the one that a prefix stands for.
-
-    A device's alias is understood. A prefix that ends at a slash boundary and fits several profiles of one device
-    stands for the fastest common choice: floating point before int8, then the most threads; ``notes`` says so.
-    Raises UnknownProfile with the nearest ids.
-    """
-    files = _profile_files()
-    wanted = _without_alias(text.strip().strip("/"))
-    if wanted in files:
-        return _read(wanted, files)
-    matches = [known for known in files if known.startswith(f"{wanted}/")]
-    matches = matches or [known for known in files if known.startswith(wanted)]
-    if not wanted or not matches:
-        raise UnknownProfile(f"no profile {text!r}; {_nearest_profiles(wanted, files)}; costmodel devices lists all")
-    if len(matches) > 1 and len({known.split("/")[0] for known in matches}) > 1:
-        devices = sorted({known.split("/")[0] for known in matches})
-        raise UnknownProfile(f"{text!r} fits several devices: {', '.join(devices[:6])}; write more of the id")
-    best = min(matches, key=_preference)
-    if len(matches) > 1 and notes is not None:
-        others = ", ".join(known.split("/", 1)[1] for known in sorted(matches) if known != best)
-        notes.append(f"{text!r} stands for {best}; the device also has {others}")
-    return _read(best, files)
-
-
-def _read(profile_id: str, files: Mapping[str, Path]) -> Profile:
-    profile = read_profile(files[profile_id])
-    if profile.id != profile_id:
-        raise InvalidProfile(f"{files[profile_id]}: holds the profile {profile.id}; move it to {profile.id}.json")
-    return profile
-
-
-def _preference(profile_id: str) -> tuple[Any, ...]:
-    _, runtime, precision, variant = profile_id.split("/")
-    on_gpu = variant.startswith(("vulkan", "opencl", "gpu"))
-    return precision.startswith("int"), on_gpu, -_cores(variant), len(variant), runtime, variant
-
-
-def _cores(variant: str) -> int:
-    """How many threads or cores a variant names: ``t4``, ``1large2med``; 0 where it names none.
-
-    >>> _cores("t4-big"), _cores("1large2med"), _cores("1.15.0-rc2")
-    (4, 3, 0)
-    """
-    named = re.match(r"t(\d+)\b", variant)
-    return int(named[1]) if named else sum(map(int, re.findall(r"(\d+)(?:large|med|small)", variant)))
-
-
-def _without_alias(text: str) -> str:
-    device, slash, rest = text.partition("/")
-    for known in load_devices().values():
-        if device in known.aliases:
-            return f"{known.id}{slash}{rest}"
-    return text
-
-
-def _nearest_profiles(wanted: str, files: Mapping[str, Path]) -> str:
-    devices = sorted({known.split("/")[0] for known in files})
-    return nearest(wanted.split("/")[0], devices) if wanted.split("/")[0] not in devices else nearest(wanted, files)
+def _rows(costs: Costing, counted: Sequence[Counted], level: float) -> list[dict[str, Any]]:
+    if not counted:
+        return []
+    features, macs = np.array([features for features, _, _ in counted]), np.array([macs for _, macs, _ in counted])
+    columns = {name: column.tolist() for name, column in costs.columns(features, macs, level).items()}
+    columns |= {"macs": [int(macs) for _, macs, _ in counted], "memory_bytes": [peak for _, _, peak in counted]}
+    return [{name: columns[name][i] if name in columns else None for name in _QUANTITIES} for i in range(len(counted))]

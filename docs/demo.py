@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import costmodel as cm
-from costmodel.prediction import find_profile
+from costmodel.finding import find_profile
 from costmodel.report.calibrating import percent
 from costmodel.report.output import Grid, Report, show
 from costmodel.report.predicting import interval

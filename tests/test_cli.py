@@ -488,7 +488,7 @@ CANNOT = [
     (("count", "TINY", "--sizes", "image=N,3,H"), "4 dimensions"),
     (("count", "TINY", "--sizes", "image=N,3,H,W+"), "'W+'"),
     (("memory", "resnet50", "--planner", "idle"), "did you mean 'ideal'"),
-    (("predict", "resnet50", "--on", "raspberry-pi-44"), "did you mean 'raspberry-pi-4b'"),
+    (("predict", "resnet50", "--on", "raspberry-pi-44"), "did you mean 'raspberry-pi-4'"),
     (("predict", "resnet50", "--on", "raspberry"), "fits several devices"),
     (("compare", "resnet50", "resnet5"), "did you mean 'resnet50'"),
     (("zoo", "resnet5"), "did you mean 'resnet50'"),

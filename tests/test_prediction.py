@@ -13,11 +13,14 @@ import pytest
 
 from costmodel.build import Builder
 from costmodel.calibration import calibrate_all
+from costmodel.costing import LEVEL
 from costmodel.errors import InvalidChoice, InvalidProfile, UnknownProfile, UnknownSize, UnsupportedOp
 from costmodel.features import FEATURES, NAMES
+from costmodel.finding import find_profile, profiles
 from costmodel.graph import Network
+from costmodel.intervals import conformal_radius
 from costmodel.planning import memory
-from costmodel.prediction import LEVEL, conformal_radius, find_profile, predict, predict_many, profiles
+from costmodel.prediction import predict, predict_many
 from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
 from costmodel.specs import benchmark_network, zoo
 from tests.synthetic import TYPICAL, measured, work
@@ -132,7 +135,8 @@ def test_as_json() -> None:
     found = predict(network(), profile(launches(0.5), power_w=3.0), N=2).as_dict()
     assert json.loads(json.dumps(found)) == found
     assert list(found) == [
-        "network", "profile", "sizes", "time_s", "energy_j", "power_w", "memory_bytes", "bound", "extrapolating", "warnings",
+        "network", "profile", "sizes", "time_s", "energy_j", "power_w", "power_scope", "memory_bytes", "bound",
+        "extrapolating", "warnings",
     ]  # fmt: skip
     assert found["power_w"] == {"value": 3.0, "low": 3.0, "high": 3.0, "level": LEVEL}
 

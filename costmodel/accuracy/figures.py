@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from costmodel.calibration import is_usable, work_of
+from costmodel.costing import LEVEL, costing
 from costmodel.errors import CannotCalibrate
 from costmodel.intervals import conformal_radius
-from costmodel.prediction import LEVEL, seconds_per_unit
 from costmodel.schema.measurement import Measurement
 from costmodel.schema.profile import Profile
 
@@ -118,7 +118,7 @@ def evaluate(profile: Profile, measurements: Sequence[Measurement], *, level: fl
     """
     seen = set(profile.provenance.networks)
     radius, supported = conformal_radius(profile.held_out.margins, level)
-    coefficients = np.array(list(seconds_per_unit(profile).values()))
+    coefficients = costing(profile).unit_s
     cases = []
     for row in measurements:
         if row.profile == profile.id and row.network not in seen and row.time_s is not None and is_usable(row):

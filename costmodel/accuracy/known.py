@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from costmodel.accuracy.figures import Accuracy, Case
 from costmodel.accuracy.splits import summary
 from costmodel.calibration import Table
+from costmodel.costing import LEVEL
 from costmodel.errors import CannotCalibrate
 from costmodel.intervals import conformal_radius
-from costmodel.prediction import LEVEL
 from costmodel.schema.device import devices
 from costmodel.transfer.kinship import Facts, facts, kinship
 from costmodel.transfer.known import Forecast, KnownNetworks

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from costmodel.accuracy.figures import Accuracy, Case, metrics
 from costmodel.calibration import FEWEST, Pool, Table, parts_of, pools
+from costmodel.costing import LEVEL
 from costmodel.errors import CannotCalibrate
 from costmodel.intervals import conformal_radius, margins
 from costmodel.model import fit_relative
-from costmodel.prediction import LEVEL
 
 Array = NDArray[np.float64]
 Label = Callable[[str], str]

@@ -14,11 +14,12 @@ from costmodel.cli.counting import count, memory
 from costmodel.cli.listing import devices, ops
 from costmodel.cli.networks import zoo
 from costmodel.cli.predicting import compare, predict
+from costmodel.cli.sweeping import sweep
 from costmodel.errors import CostModelError
 from costmodel.version import __version__
 
 CANNOT = 1
-VERBS: tuple[Callable[..., None], ...] = (count, memory, predict, compare, zoo, devices, ops, calibrate, accuracy)
+VERBS: tuple[Callable[..., None], ...] = (count, memory, predict, sweep, compare, zoo, devices, ops, calibrate, accuracy)
 
 app = typer.Typer(
     name="costmodel",

@@ -33,13 +33,14 @@ def calibrate(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Fit profiles to measurements or a datasheet, and tell their error.
+    """Fit profiles to measurements, and tell their error.
 
-    The error is that on networks left out of the fit. docs/add-a-device.md shows the columns of the table. Without --out
+    The error is that on networks left out of the fit. docs/add-a-device.md shows the columns of the table; with
+    --datasheet a device's description stands in for it. Without --out
     the profiles go to the folder where predict looks first (set COSTMODEL_HOME to move it).
     """
     from costmodel.calibration import calibrate_all, shipped_support
-    from costmodel.prediction import profile_folders
+    from costmodel.finding import profile_folders
     from costmodel.report.calibrating import calibration_report
     from costmodel.report.output import working
     from costmodel.schema.measurement import read_measurements

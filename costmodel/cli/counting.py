@@ -58,6 +58,9 @@ def memory(
     optimizer: Annotated[str, typer.Option(help="With --training: sgd, momentum, adam, adamw, adam-8bit ...")] = "adam",
     checkpoint: Annotated[Optional[int], typer.Option(help="With --training: run segments of so many links again.")] = None,
     loss: Annotated[str, typer.Option(help="With --training: mean, cross-entropy.")] = "mean",
+    runtime: Annotated[
+        Optional[str], typer.Option(help="Tell what a process takes too: weights, activations, what the runtime adds.")
+    ] = None,
     plot: Annotated[Optional[Path], typer.Option(help="Draw the arena over time, as .svg, .png or .pdf.")] = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -87,4 +90,10 @@ def memory(
         from costmodel.report.counting import titled
 
         plot_plan(plan, plot, title=f"{titled(network.name, bound)}, planner {plan.planner}")
-    show(memory_report(found, plan, bound, by=by.value if by else ""), as_json=as_json, as_csv=as_csv)
+    footprint = None
+    if runtime is not None:
+        from costmodel.footprint import device_memory
+
+        footprint = device_memory(network, runtime, bound)
+    report = memory_report(found, plan, bound, by=by.value if by else "", footprint=footprint)
+    show(report, as_json=as_json, as_csv=as_csv)

@@ -17,7 +17,7 @@ def devices(
     as_csv: AsCsv = False,
 ) -> None:
     """List the devices with the profiles to predict on."""
-    from costmodel.prediction import profiles
+    from costmodel.finding import profiles
     from costmodel.report.listing import devices_report
     from costmodel.schema.device import load_devices
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -83,10 +83,45 @@ def point(texts: Sequence[str] | None) -> dict[str, int]:
     return {name: _whole_number(name, value) for name, value in pairs(texts, "--at").items()}
 
 
-def _whole_number(name: str, text: str) -> int:
+def _whole_number(name: str, text: str, option: str = "--at") -> int:
     if not re.fullmatch(r"\d{1,18}", text, re.ASCII):
-        raise typer.BadParameter(f"{name}={text}: a size is a whole number, as in N=1,H=224", param_hint="--at")
+        raise typer.BadParameter(f"{name}={text}: a size is a whole number, as in N=1,H=224", param_hint=option)
     return int(text)
+
+
+def varied(texts: Sequence[str] | None) -> tuple[dict[str, list[int]], list[str]]:
+    """The sizes of ``--vary`` with their values, and which size follows which.
+
+    >>> varied(["N=1:4", "H,W=128:256:64", "S=1;8"])
+    ({'N': [1, 2, 3, 4], 'H': [128, 192, 256], 'S': [1, 8]}, ['W=H'])
+    """
+    found: dict[str, list[int]] = {}
+    ties: list[str] = []
+    for text in texts or ():
+        names, equals, values = text.partition("=")
+        leader, *followers = (name.strip() for name in names.split(","))
+        if not (equals and leader and values.strip() and all(followers)):
+            raise typer.BadParameter(f"{text!r} is not NAME=VALUES, as in N=1:64 or H,W=128:512:32", param_hint="--vary")
+        if leader in found:
+            raise typer.BadParameter(f"{leader!r} is given twice; give each once", param_hint="--vary")
+        found[leader] = [value for part in values.split(";") for value in _span(leader, part.strip())]
+        ties += [f"{follower}={leader}" for follower in followers]
+    return found, ties
+
+
+def _span(name: str, text: str) -> Iterable[int]:
+    """A number, or all from a first to a last one, which is in it, by a step.
+
+    >>> list(_span("H", "128:512:128"))
+    [128, 256, 384, 512]
+    """
+    first, *rest = (_whole_number(name, part.strip(), "--vary") for part in text.split(":"))
+    if not rest:
+        return [first]
+    last, step, *more = (*rest, 1) if len(rest) == 1 else rest
+    if more or step < 1 or last < first:
+        raise typer.BadParameter(f"{name}={text}: a range is FIRST:LAST or FIRST:LAST:STEP, rising", param_hint="--vary")
+    return range(first, last + 1, step)
 
 
 def freed(texts: Sequence[str] | None) -> dict[str, tuple[int | str | None, ...]]:

@@ -90,7 +90,7 @@ def compare(
 def _profiles(ids: Sequence[str]) -> list[Profile]:
     if not ids:
         return []
-    from costmodel.prediction import find_profile
+    from costmodel.finding import find_profile
     from costmodel.report.output import note
 
     notes: list[str] = []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+from costmodel.footprint import Footprint
 from costmodel.graph import Layer
 from costmodel.planning import Memory, MemoryPlan
 from costmodel.report.counting import titled
@@ -22,13 +24,20 @@ ORDERS: Mapping[str, str] = {"file": "the file's", "best": "the best", "runtime"
 MOST_HOLDERS = 12
 
 
-def memory_report(memory: Memory, plan: MemoryPlan, point: Mapping[str, int], *, by: str = "") -> Report:
-    """The plan at a point and what is alive at its peak; ``by="step"`` adds what each layer finds and leaves."""
+def memory_report(
+    memory: Memory, plan: MemoryPlan, point: Mapping[str, int], *, by: str = "", footprint: Footprint | None = None
+) -> Report:
+    """The plan at a point and what is alive at its peak; ``by="step"`` adds what each layer finds and leaves.
+
+    ``footprint``: what a process takes in all, told too.
+    """
     sums = {name: getattr(plan, name) for name in SUMS}
     holders = [{"tensor": tensor, "bytes": nbytes} for tensor, nbytes in plan.holders]
     how = {"network": memory.network.name, "planner": plan.planner, "order": memory.order}
     data = {**how, "sizes": dict(point), **sums, "cache_bytes": list(plan.cache_bytes), "at_layer": plan.at_layer}
     data |= {"holders": holders, "assumed": dict(plan.assumed)}
+    if footprint is not None:
+        data["device_memory_bytes"] = asdict(footprint)
     steps = step_rows(memory.layers, plan) if by == "step" else []
     if by == "step":
         data["steps"] = steps
@@ -50,12 +59,23 @@ def memory_report(memory: Memory, plan: MemoryPlan, point: Mapping[str, int], *,
             Grid(("", ">bytes", ">about"), totals),
             f"Alive while {plan.at_layer} runs, where the live bytes peak:",
             Grid(("tensor", ">bytes", ">about"), alive),
+            *(_process(footprint) if footprint else ()),
             *(_certificate(plan) if memory.order == "best" else ()),
             *(f"{name} depends on data and is taken at its bound, {bound:,}" for name, bound in plan.assumed.items()),
             *([_steps_grid(steps)] if steps else []),
         ]
 
     return Report(data, steps or [{**how, **sums, "at_layer": plan.at_layer}], text)
+
+
+def _process(footprint: Footprint) -> list[str | Grid]:
+    """What a process takes, by part."""
+    parts = (("weights", footprint.weight_bytes), ("activations", footprint.activation_bytes))
+    rows = [(label, f"{nbytes:,}", show(nbytes, "B")) for label, nbytes in (*parts, ("overhead", footprint.overhead_bytes))]
+    low, high = show(footprint.total.low, "B"), show(footprint.total.high, "B")
+    ends = f", {low} to {high} at {footprint.total.level:.0%}" if footprint.total.level else ""
+    about = f"In all {show(footprint.total.value, 'B')}{ends}: {footprint.scope}."
+    return [Grid(("of the process", ">bytes", ">about"), rows), about]
 
 
 def _certificate(plan: MemoryPlan) -> tuple[str]:

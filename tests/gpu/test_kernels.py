@@ -12,15 +12,16 @@ import pytest
 
 import costmodel as cm
 from costmodel.build import Builder
+from costmodel.costing import costing
 from costmodel.dims import value_at
 from costmodel.errors import InvalidDevice, InvalidProfile
+from costmodel.finding import find_profile
 from costmodel.gpu.costing import cost, unmeasured
 from costmodel.gpu.kernels import Shaped, at, shaped_kernels
 from costmodel.gpu.measured import SOURCE, kernel_table, measured_kernels, sheet_of, table_hash
 from costmodel.gpu.profiles import profile_from_datasheet
 from costmodel.gpu.training import with_gradients
 from costmodel.gpu.unseen import law
-from costmodel.prediction import find_profile, seconds_per_unit
 from costmodel.schema.datasheet import datasheet_of
 from costmodel.schema.device import Device, devices, find_device, read_devices
 from tests.conftest import ROOT
@@ -157,9 +158,9 @@ def test_descriptions_that_lack_facts(device: str, told: str) -> None:
         profile_from_datasheet(find_device(device).model_copy(update={"gpus": ()} if "pi" in device else {}))
 
 
-def test_a_law_has_no_seconds_per_unit() -> None:
+def test_a_law_has_no_costing() -> None:
     with pytest.raises(InvalidProfile, match="comes from a datasheet: it times kernels by their shapes"):
-        seconds_per_unit(find_profile("l4/torch"))
+        costing(find_profile("l4/torch"))
 
 
 # -- tables -----------------------------------------------------------------------------------------------------

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from costmodel.accuracy.figures import Accuracy, Case
 from costmodel.accuracy.protocols.protocol import Protocol
 from costmodel.accuracy.splits import summary
+from costmodel.costing import LEVEL
 from costmodel.gpu.costing import Costed
 from costmodel.gpu.measured import Measured, chip_of, fitted, measured_kernels, sheet_of
 from costmodel.gpu.unseen import Run, law_without, measured_networks
 from costmodel.intervals import alike_quantile
 from costmodel.model import fit_relative
-from costmodel.prediction import LEVEL
 
 Array = NDArray[np.float64]
 Columns = Callable[[Measured], Array]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from costmodel.accuracy.figures import Accuracy, Metrics, summarise
 from costmodel.accuracy.protocols.protocol import Protocol
+from costmodel.costing import LEVEL
 from costmodel.intervals import conformal_radius
-from costmodel.prediction import LEVEL
 from costmodel.schema.data import data_folder
 from costmodel.spaces.nasbench201 import OPS, live_edges
 from costmodel.transfer.cells import CellForecast, CellTimes

@@ -23,9 +23,9 @@ from sklearn.linear_model import BayesianRidge
 from costmodel.accuracy.figures import Accuracy, Metrics, summarise
 from costmodel.accuracy.protocols.nb201 import op_counts, tables
 from costmodel.accuracy.protocols.protocol import Protocol
+from costmodel.costing import LEVEL
 from costmodel.errors import CannotCalibrate
 from costmodel.intervals import conformal_radius
-from costmodel.prediction import LEVEL
 from costmodel.spaces.nasbench201 import EDGES, OPS
 
 Array = NDArray[np.float64]
