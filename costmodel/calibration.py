@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Group = tuple[str, str, str, str]
 FEWEST = 5
+ODD_DEVIATIONS, ODD_FACTOR = 4.0, 1.5
+FIRST_ROW, MOST_FAULTS = 2, 20  # of a table, below its header; that a message lists
 # networks of a configuration, and kinds of them by the letters that names begin with, from which it speaks for itself
 MANY_NETWORKS, MANY_KINDS = 150, 30
 LETTERS = re.compile(r"[A-Za-z]+")
@@ -91,11 +93,22 @@ class Table:
 
 
 def gather(measurements: Iterable[Measurement], task: str = "inference") -> list[Table]:
-    """Group the measured times of whole networks by configuration and count the networks; suspect rows are left out."""
+    """Group the measured times of whole networks by configuration and count the networks; suspect rows are left out.
+
+    Raises InvalidMeasurement for networks whose work is not known, with all rows that name one.
+    """
     groups: dict[str, list[Measurement]] = {}
-    for row in measurements:
+    faults: list[str] = []
+    for number, row in enumerate(measurements, FIRST_ROW):
         if is_usable(row, task):
             groups.setdefault(row.profile, []).append(row)
+            try:
+                work_of(row.runtime, row.network, tuple(sorted(row.sizes.items())))
+            except InvalidMeasurement as error:
+                faults.append(f"row {number}: {error}")
+    if faults:
+        more = f"; and {len(faults) - MOST_FAULTS} more rows" if len(faults) > MOST_FAULTS else ""
+        raise InvalidMeasurement("; ".join(faults[:MOST_FAULTS]) + more)
     return [_table(rows) for rows in groups.values()]
 
 
@@ -330,6 +343,43 @@ def calibrate_all(
         basis = _pool_of(tuple(others[group])) if group in others else pool
         fitted += _profiles(basis, pool.tables, is_support=group in others, progress=progress)
     return fitted
+
+
+def odd_rows(
+    measurements: Iterable[Measurement], *, support: Sequence[Table] = ()
+) -> list[tuple[int, Measurement, float]]:
+    """Rows whose time is far off what the other networks of their configuration make expect, by their numbers in the table.
+
+    Each comes with how many times that expectation it is. Far is ``ODD_DEVIATIONS`` robust standard
+    deviations (1.48 times the median absolute deviation) and ``ODD_FACTOR``. They are told, never left out: only who
+    measured knows whether a row is wrong.
+    """
+    rows = list(measurements)
+    number = {id(row): i for i, row in enumerate(rows, FIRST_ROW)}
+    found = []
+    for group, pool in pools([table for table in gather(rows) if len(set(table.networks)) >= FEWEST]).items():
+        own = {table.id for table in pool.tables}
+        others = tuple(table for table in support if table.group == group and table.id not in own)
+        basis = _pool_of(others) if others else pool
+        for table in pool.tables:
+            expected = _left_out(basis, table)
+            middle = float(np.median(expected))
+            spread = max(1.48 * float(np.median(np.abs(expected - middle))), 0.01)
+            for row, error in zip(table.rows, expected - middle, strict=True):
+                if abs(error) > max(ODD_DEVIATIONS * spread, np.log(ODD_FACTOR)):
+                    found.append((number[id(row)], row, float(np.exp(-error))))
+    return sorted(found, key=lambda entry: entry[0])
+
+
+def _left_out(pool: Pool, table: Table) -> Array:
+    """log(predicted / measured) of each row, by fits without its network."""
+    errors = np.zeros(len(table.times))
+    for part in parts_of(list(dict.fromkeys(table.networks)), dict(zip(table.networks, table.macs, strict=True))):
+        costs = pool.costs(table, part)
+        if costs is not None:
+            hidden = ~table.kept(part)
+            errors[hidden] = np.log(np.maximum(table.work[hidden] @ costs, 1e-12) / table.times[hidden])
+    return errors
 
 
 def _profiles(

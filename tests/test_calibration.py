@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from costmodel.calibration import (
     data_hash,
     gather,
     known_device,
+    odd_rows,
     pools,
+    shipped_support,
     shipped_tables,
     work_of,
 )
@@ -318,3 +321,34 @@ def test_five_networks_tell_more_with_the_support_of_other_devices() -> None:
                 errors[supported] += [abs(error) for error in table.log_errors(network, costs)]
     assert np.median(errors[True]) < np.median(errors[False])
     assert np.mean(errors[True]) < np.mean(errors[False])
+
+
+# -- what a table may hold --------------------------------------------------------------------------------------
+
+
+def rows_of(profile: str, names: Sequence[str], times: float = 1.0) -> list[Measurement]:
+    """A board that is as a shipped one, at so many times its times."""
+    shipped = [row for row in load_measurements() if row.profile == profile and row.network in names and not row.suspect]
+    return [row.model_copy(update={"device": "my-board", "time_s": times * float(row.time_s or 0)}) for row in shipped]
+
+
+NAMES_OF_NCNN = ("squeezenet", "mobilenet", "mobilenet_v2", "resnet18", "googlenet", "shufflenet", "resnet50", "alexnet")
+
+
+def test_rows_far_off_what_others_make_expect_are_told_and_kept() -> None:
+    rows = rows_of("raspberry-pi-4b/ncnn/fp32/t4", NAMES_OF_NCNN, times=1.3)
+    assert odd_rows(rows, support=shipped_support(rows)) == []
+    wrong = next(i for i, row in enumerate(rows) if row.network == "resnet18")
+    rows[wrong] = rows[wrong].model_copy(update={"time_s": 6 * float(rows[wrong].time_s or 0)})
+    ((number, row, factor),) = odd_rows(rows, support=shipped_support(rows))
+    assert (number, row.network) == (wrong + 2, "resnet18")
+    assert 3 < factor < 12
+    assert "resnet18" in calibrate(rows).provenance.networks
+
+
+def test_every_network_that_is_not_known_is_told_with_its_row() -> None:
+    rows = rows_of("raspberry-pi-4b/ncnn/fp32/t4", NAMES_OF_NCNN)
+    rows[1] = rows[1].model_copy(update={"network": "resnet1800"})
+    rows[3] = rows[3].model_copy(update={"network": "mobilenot"})
+    with pytest.raises(InvalidMeasurement, match=r"row 3: network 'resnet1800'.*row 5: network 'mobilenot'"):
+        calibrate(rows)

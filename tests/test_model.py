@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import check_grad, minimize
 from sklearn.base import clone
 
-from costmodel.model import PooledCosts, fit_relative
+from costmodel.model import PooledCosts, fit_many, fit_relative
 
 Array = NDArray[np.float64]
 PLAIN = np.inf
@@ -174,3 +174,45 @@ def test_refuses_other_features_than_it_learnt() -> None:
     model = PooledCosts([1.0]).fit([[1.0], [2.0]], [1.0, 2.0], [0, 0])
     with pytest.raises(ValueError, match="X has 2 features, but PooledCosts is expecting 1"):
         model.predict([[1.0, 2.0]], [0])
+
+
+# -- devices that have run hundreds of networks -----------------------------------------------------------------
+
+
+def test_the_slope_of_students_loss() -> None:
+    from costmodel.model import _checked
+
+    work, times, devices, _ = fleet(2, devices=2, rows=5, columns=3, noise=0.3)
+    model, rows = PooledCosts(prior(3), freedom=1.0, noise=0.05), _checked(work, times, devices)
+    at = np.log(np.tile(prior(3), 2)) + 0.1
+
+    def loss(flat: Array) -> float:
+        found = model._loss(rows, np.exp(flat.reshape(2, 3)))[0]
+        errors = np.log(np.einsum("rf,rf->r", np.exp(flat.reshape(2, 3))[devices], work)) - np.log(times)
+        assert found == pytest.approx(float(np.log1p((errors / 0.05) ** 2).sum()))  # Cauchy's, up to a constant
+        return found
+
+    def slope(flat: Array) -> Array:
+        return model._loss(rows, np.exp(flat.reshape(2, 3)))[1].ravel()
+
+    assert check_grad(loss, slope, at) < 1e-3 * np.linalg.norm(slope(at))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_odd_networks_do_not_steer(seed: int) -> None:
+    """A tenth of the networks take five times what their work costs; the costs of the others come back."""
+    work, times, devices, costs = fleet(seed, devices=3, rows=200, noise=0.03)
+    odd = np.random.default_rng(seed).random(len(times)) < 0.1
+    spread = np.ones(4)
+    found = fit_many(prior(), work, np.where(odd, 5 * times, times), devices, spread, spread)
+    unseen = np.random.default_rng(seed + 50).lognormal(0, 1, (40, 4)) * 10.0 ** np.arange(4)
+    for device, cost in enumerate(costs):
+        errors = np.abs(np.log(found.predict(unseen, [device] * 40) / (unseen @ cost)))
+        assert np.median(errors) < 0.05
+
+
+def test_starting_at_costs_gives_them_back() -> None:
+    costs = np.array([[1.0, 0.2, 0.03], [5.0, 2.0, 0.1]])
+    np.testing.assert_allclose(PooledCosts(prior(3)).starting_at(costs).coef_, costs)
+    none = PooledCosts(prior(3)).starting_at(np.array([[1.0, 0.0, 0.01], [1.0, 0.1, 0.01]])).coef_
+    assert 0 < none[0, 1] < 0.1 * none[1, 1]

@@ -39,10 +39,10 @@ def calibrate(
     --datasheet a device's description stands in for it. Without --out
     the profiles go to the folder where predict looks first (set COSTMODEL_HOME to move it).
     """
-    from costmodel.calibration import calibrate_all, shipped_support
+    from costmodel.calibration import calibrate_all, odd_rows, shipped_support
     from costmodel.finding import profile_folders
     from costmodel.report.calibrating import calibration_report
-    from costmodel.report.output import working
+    from costmodel.report.output import note, working
     from costmodel.schema.measurement import read_measurements
 
     if (measurements is None) == (datasheet is None):
@@ -56,8 +56,11 @@ def calibrate(
         show(calibration_report({profile.save(folder): profile}, folder, {}), as_json=as_json, as_csv=as_csv)
         return
     rows = _of_device(read_measurements(measurements), device)
+    support = shipped_support(rows)
     with working("calibrating") as progress:
-        fitted = calibrate_all(rows, support=shipped_support(rows), progress=progress)
+        fitted = calibrate_all(rows, support=support, progress=progress)
+    for number, row, times in odd_rows(rows, support=support) if device is None else ():
+        note(f"row {number}: {row.network} takes {times:.2g} times what the other networks make expect; is it right?")
     written = {profile.save(folder): profile for profile in fitted}
     show(calibration_report(written, folder, _left_out(rows, fitted)), as_json=as_json, as_csv=as_csv)
 
