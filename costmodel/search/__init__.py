@@ -72,7 +72,7 @@ def table(
     >>> columns["macs"].tolist()
     [7783040, 220119680]
     >>> (columns["peak_bytes"] / (16 * 32 * 32 * 4)).tolist()  # in feature maps of the first stage
-    [4.0, 5.0]
+    [5.0, 5.0]
 
     Raises InvalidChoice for what is no candidate and UnknownSize for a size that is not there or stays open.
     """

@@ -33,6 +33,12 @@ _CORES: Mapping[str, Core] = {
     for lanes, names in table.items()
     for name in names.split()
 }
+# of processors that tables name without a clock, what their vendors state for them: the highest
+CLOCKS: Mapping[str, float] = {
+    "airmont": 1.92e9, "cortex-a57": 1.43e9, "firestorm": 3.2e9, "kaby-lake": 4.5e9, "m3-p-core": 4.05e9,
+    "raptor-lake": 5.4e9, "taishan-v110": 2.6e9, "tiger-lake": 4.6e9, "tremont": 2.9e9, "x60": 1.8e9, "zen3": 4.9e9,
+}  # fmt: skip
+USUAL_CLOCK = 2.5e9  # of a core of which that is not known either: clouds state none
 USUAL = Core(8, True)  # of a core that is not listed
 
 

@@ -20,14 +20,13 @@ from scipy.optimize import minimize
 
 from costmodel.errors import InvalidDevice
 from costmodel.schema.device import Cluster, Device
-from costmodel.transfer.cores import core_facts
+from costmodel.transfer.cores import CLOCKS, USUAL_CLOCK, core_facts
 from costmodel.transfer.kinship import facts
 
 Array = NDArray[np.float64]
 
 DIRECTIONS = 3  # in which costs differ between devices besides their speed
 HALF_PRECISION = frozenset({"fp16", "bf16"})
-SERVER_CLOCK = 2.5e9  # of processors whose table names no clock: clouds state none
 JITTER = 1e-6
 BOUNDS = (-7.0, 3.0)  # of the logarithms of variances
 
@@ -66,7 +65,7 @@ def sheet(device: Device, precision: str, variant: str, *, is_clock_needed: bool
         core=known.core,
         instructions=known.instructions.rstrip(".0123456789"),
         numbers=(
-            math.log((clock or SERVER_CLOCK) / 1e9),
+            math.log((clock or CLOCKS.get(known.core, USUAL_CLOCK)) / 1e9),
             math.log(min(known.threads, cores)),
             math.log(max(known.threads / cores, 1.0)),
             math.log(lanes),
