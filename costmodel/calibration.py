@@ -28,6 +28,7 @@ from costmodel.schema.measurement import Measurement, load_measurements
 from costmodel.schema.profile import HeldOut, Power, Profile, Provenance, Range
 from costmodel.specs import benchmark_names, benchmark_network, zoo
 from costmodel.stored import is_stored, stored_works
+from costmodel.transfer.datasheet import DatasheetCosts, Sheet, sheet
 from costmodel.version import __version__
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ ODD_DEVIATIONS, ODD_FACTOR = 4.0, 1.5
 FIRST_ROW, MOST_FAULTS = 2, 20  # of a table, below its header; that a message lists
 # networks of a configuration, and kinds of them by the letters that names begin with, from which it speaks for itself
 MANY_NETWORKS, MANY_KINDS = 150, 30
+MANY_DEVICES = 30  # described CPUs from which costs follow facts
 LETTERS = re.compile(r"[A-Za-z]+")
 FOLDS = 5
 ON_GPU = ("vulkan", "opencl", "gpu")  # how the variants of configurations on a graphics processor begin
@@ -182,6 +184,7 @@ class Pool:
         self.sizes = {name: table.macs[i] for table in tables for i, name in enumerate(table.networks)}
         self.networks = tuple(self.sizes)
         self._fits: dict[frozenset[str], PooledCosts] = {}
+        self._by_facts: dict[frozenset[str], DatasheetCosts] = {}
 
     @property
     def processor(self) -> str:
@@ -214,7 +217,28 @@ class Pool:
             costs: Array = self.fit(hidden).coef_[seen.index(table)]
             return costs
         work, times = table.without(hidden)
-        return self.fit(hidden).adapt(work, times) if len(times) else None
+        return self.fit(hidden).adapt(work, times, expected=self._expected(table, hidden)) if len(times) else None
+
+    def _expected(self, table: Table, hidden: frozenset[str]) -> Array | None:
+        """Logarithms of the costs that the datasheet of a described CPU makes expect, where devices enough tell how."""
+        described = devices().get(table.rows[0].device)
+        if described is None or not self.tells_facts:
+            return None
+        if hidden not in self._by_facts:
+            seen = self._seen(hidden)
+            self._by_facts[hidden] = DatasheetCosts().fit(list(map(sheet_of, seen)), np.log(self.fit(hidden).coef_))
+        expected: Array = self._by_facts[hidden].predict([sheet_of(table)])[0]
+        return expected
+
+    @cached_property
+    def tells_facts(self) -> bool:
+        """Whether so many described CPUs are in the pool that it tells how costs depend on their facts."""
+        known = {table.rows[0].device for table in self.tables} & devices().keys()
+        return self.processor == "cpu" and len(known) >= MANY_DEVICES and len(known) >= len(self._devices)
+
+    @property
+    def _devices(self) -> set[str]:
+        return {table.rows[0].device for table in self.tables}
 
     def _seen(self, hidden: frozenset[str]) -> list[Table]:
         return [table for table in self.tables if len(table.without(hidden)[1])]
@@ -245,6 +269,12 @@ class Pool:
         """log(predicted / measured) of a configuration's rows of some networks, which the fit does not see."""
         costs = self.costs(table, hidden | part)
         return [] if costs is None else [error for name in sorted(part) for error in table.log_errors(name, costs)]
+
+
+def sheet_of(table: Table) -> Sheet:
+    """What the datasheet tells of a configuration of a described device."""
+    first = table.rows[0]
+    return sheet(devices()[first.device], first.precision, first.variant)
 
 
 def parts_of(networks: Sequence[str], size: Mapping[str, float], count: int = FOLDS) -> list[frozenset[str]]:

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from costmodel.calibration import Pool, Table, data_hash, shipped_tables
+from costmodel.calibration import Pool, Table, data_hash, sheet_of, shipped_tables
 from costmodel.errors import CannotCalibrate, InvalidDevice, nearest
 from costmodel.features import NAMES
 from costmodel.intervals import margins
 from costmodel.schema.data import data_folder
-from costmodel.schema.device import Device, devices, find_device, read_devices
+from costmodel.schema.device import Device, find_device, read_devices
 from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
-from costmodel.transfer.datasheet import DatasheetCosts, Sheet, sheet
+from costmodel.transfer.datasheet import DatasheetCosts, sheet
 from costmodel.version import __version__
 
 Array = NDArray[np.float64]
@@ -82,11 +82,6 @@ def measured_tables(runtime: str) -> list[Table]:
     """The floating-point configurations on CPUs with enough networks."""
     tables = [table for table in shipped_tables(runtime) if table.group[1:3] == ("cpu", "float")]
     return [table for table in tables if len(table.networks) >= FEWEST_NETWORKS]
-
-
-def sheet_of(table: Table) -> Sheet:
-    first = table.rows[0]
-    return sheet(devices()[first.device], first.precision, first.variant)
 
 
 def costs_of(tables: Sequence[Table]) -> DatasheetCosts:

@@ -29,6 +29,7 @@ Index = NDArray[np.intp]
 # of devices with hundreds of networks: what is odd (relative), what is typical (in log time), how much wider the priors are;
 # chosen on one half of timm's families, with the rest of them to fit on
 ODD, TYPICAL, WIDER = 0.1, 0.03, 5.0
+EXPECTED = 0.5  # of the spread of own departures, where facts tell what to expect: chosen on one half of ncnn's devices
 FAR_BELOW = 4.0  # in log: a cost of which nothing is seen, on the scale of the others
 UNSEEN = 1e-30  # of work: keeps the logarithm of a time finite where a network has none of what is costed
 
@@ -189,20 +190,26 @@ class PooledCosts(BaseEstimator):  # type: ignore[misc]
         self.n_features_in_ = len(prior)
         return self
 
-    def adapt(self, X: ArrayLike, y: ArrayLike) -> Array:  # noqa: N803
-        """The costs of a new device of the kind, from its rows; what is common stays as it was fitted."""
+    def adapt(self, X: ArrayLike, y: ArrayLike, *, expected: Array | None = None) -> Array:  # noqa: N803
+        """The costs of a new device of the kind, from its rows; what is common stays as it was fitted.
+
+        ``expected``: logarithms of the costs that other facts make expect of it, up to a common factor, in place of what is
+        common; its own departures from these are half as large.
+        """
         check_is_fitted(self)
         rows = _checked(X, y, np.zeros(len(np.asarray(y)), dtype=np.intp))
         _, own_spread = self._spreads()
+        own_spread = own_spread if expected is None else EXPECTED * own_spread
+        base = self.common_ if expected is None else expected
 
         def objective(flat: Array) -> tuple[float, Array]:
             speed, own = flat[0], flat[1:]
-            loss, slope = self._loss(rows, _exp(speed + self.common_ + own)[None, :])
+            loss, slope = self._loss(rows, _exp(speed + base + own)[None, :])
             loss += 0.5 * float(np.sum((own / own_spread) ** 2))
             return loss, np.concatenate([[slope.sum()], slope[0] + own / own_spread**2])
 
-        found = _least(objective, np.concatenate([_log_speeds(rows, self.common_), 0 * self.common_]), self.max_iter)
-        costs: Array = np.exp(found[0] + self.common_ + found[1:])
+        found = _least(objective, np.concatenate([_log_speeds(rows, base), 0 * base]), self.max_iter)
+        costs: Array = np.exp(found[0] + base + found[1:])
         return costs
 
     @property

@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 DIRECTIONS = 3  # in which costs differ between devices besides their speed
 HALF_PRECISION = frozenset({"fp16", "bf16"})
 JITTER = 1e-6
+SMOOTH = 4  # clock, threads, threads beyond cores, lanes: what the smooth part is of
 BOUNDS = (-7.0, 3.0)  # of the logarithms of variances
 
 
@@ -86,49 +87,51 @@ class _Process:
 
     sheets: Sequence[Sheet]
     mean: float
-    logs: Array
+    variances: Array
     weights: Array
     factor: tuple[Array, bool]
 
     def at(self, new: Sequence[Sheet]) -> tuple[Array, Array]:
         """Mean and standard deviation."""
-        across = _kernel(new, self.sheets, self.logs, is_same=False)
-        own = np.diag(_kernel(new, new, self.logs, is_same=True))
+        across = np.tensordot(self.variances[:-1], _parts(new, self.sheets), axes=1)
+        own = np.diag(np.tensordot(self.variances[:-1], _parts(new, new), axes=1)) + self.variances[-1]
         spread = own - np.einsum("ij,ji->i", across, cho_solve(self.factor, across.T))
-        return self.mean + across @ self.weights, np.sqrt(np.maximum(spread, 1e-9))
+        return self.mean + across @ self.weights, np.sqrt(np.maximum(spread, JITTER))
 
 
-PARTS = 11  # six straight effects, a smooth part, core, instructions, device, configuration
-
-
-def _kernel(one: Sequence[Sheet], other: Sequence[Sheet], logs: Array, *, is_same: bool) -> Array:
-    variances = np.exp(logs)
+def _parts(one: Sequence[Sheet], other: Sequence[Sheet]) -> Array:
+    """The covariances for variances of 1: of each straight effect, of the smooth part, and of what is the same."""
     a, b = (np.array([each.numbers for each in some]) for some in (one, other))
-    found: Array = (a * variances[:6]) @ b.T
-    distance = ((a[:, None, :4] - b[None, :, :4]) ** 2).sum(axis=2)
-    found += variances[6] * np.exp(-0.5 * distance)
-    for variance, field in ((variances[7], "core"), (variances[8], "instructions"), (variances[9], "device")):
-        found += variance * np.equal.outer([getattr(x, field) for x in one], [getattr(x, field) for x in other])
-    return found + variances[10] * np.eye(len(one)) if is_same else found
+    straight = a.T[:, :, None] * b.T[:, None, :]
+    smooth = np.exp(-0.5 * ((a[:, None, :SMOOTH] - b[None, :, :SMOOTH]) ** 2).sum(axis=2))
+    same = [
+        np.equal.outer(np.array([getattr(each, field) for each in one]), np.array([getattr(each, field) for each in other]))
+        for field in ("core", "instructions", "device")
+    ]
+    return np.concatenate([straight, [smooth], np.array(same, dtype=np.float64)])
 
 
 def _fitted(sheets: Sequence[Sheet], values: Array) -> _Process:
+    """The variances of greatest likelihood, each drawn a little towards an eighth of that of the values."""
     mean = float(values.mean())
-    centred = values - mean
-    scale = float(np.log(max(values.var(), 1e-6)))
+    centred, scale = values - mean, max(float(values.var()), JITTER)
+    parts = np.concatenate([_parts(sheets, sheets), [np.eye(len(sheets))]])
 
-    def surprise(logs: Array) -> float:
-        try:
-            factor = cho_factor(_kernel(sheets, sheets, logs + scale, is_same=True) + JITTER * np.eye(len(sheets)))
-        except np.linalg.LinAlgError:
-            return 1e12
+    def surprise(logs: Array) -> tuple[float, Array]:
+        """The negative logarithm of the likelihood and its slope (Rasmussen and Williams 2006, equation 5.9)."""
+        scaled = scale * np.exp(logs)[:, None, None] * parts
+        factor = cho_factor(scaled.sum(axis=0) + JITTER * np.eye(len(sheets)))
         weights = cho_solve(factor, centred)
-        return float(0.5 * centred @ weights + np.log(np.diag(factor[0])).sum() + 0.05 * ((logs + 2) ** 2).sum())
+        open_part = cho_solve(factor, np.eye(len(sheets))) - np.outer(weights, weights)
+        slope = 0.5 * np.einsum("kij,ij->k", scaled, open_part)
+        loss = 0.5 * float(centred @ weights) + float(np.log(np.diag(factor[0])).sum())
+        return loss + 0.05 * float(((logs + 2) ** 2).sum()), slope + 0.1 * (logs + 2)
 
-    start = np.full(PARTS, -2.0)
-    logs = minimize(surprise, start, method="L-BFGS-B", bounds=[BOUNDS] * PARTS, options={"maxiter": 25}).x + scale
-    factor = cho_factor(_kernel(sheets, sheets, logs, is_same=True) + JITTER * np.eye(len(sheets)))
-    return _Process(tuple(sheets), mean, logs, cho_solve(factor, centred), factor)
+    start = np.full(len(parts), -2.0)
+    logs = minimize(surprise, start, jac=True, method="L-BFGS-B", bounds=[BOUNDS] * len(parts), options={"maxiter": 60}).x
+    variances = scale * np.exp(logs)
+    factor = cho_factor(np.tensordot(variances, parts, axes=1) + JITTER * np.eye(len(sheets)))
+    return _Process(tuple(sheets), mean, variances, cho_solve(factor, centred), factor)
 
 
 class DatasheetCosts:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from costmodel.accuracy.figures import Accuracy, Case
 from costmodel.accuracy.protocols.protocol import Protocol
 from costmodel.accuracy.splits import summary, with_radii
-from costmodel.calibration import Table
-from costmodel.datasheets import measured_tables, sheet_of, unseen_costs
+from costmodel.calibration import Table, sheet_of
+from costmodel.datasheets import measured_tables, unseen_costs
 from costmodel.model import fit_relative
 from costmodel.schema.device import devices
 
