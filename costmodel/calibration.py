@@ -23,13 +23,12 @@ from costmodel.features import NAMES, amounts, relative_costs, spreads, works
 from costmodel.intervals import margins
 from costmodel.model import PooledCosts, fit_many
 from costmodel.power import energies, fit_power, log_errors
-from costmodel.schema.device import Device, devices, find_device
+from costmodel.schema.device import devices, find_device
 from costmodel.schema.measurement import Measurement, load_measurements
 from costmodel.schema.profile import HeldOut, Power, Profile, Provenance, Range
 from costmodel.specs import benchmark_names, benchmark_network, zoo
 from costmodel.stored import is_stored, stored_works
-from costmodel.transfer.datasheet import DatasheetCosts, Sheet
-from costmodel.transfer.datasheet import sheet as read_sheet
+from costmodel.transfer.datasheet import DatasheetCosts, Sheet, sheet
 from costmodel.version import __version__
 
 if TYPE_CHECKING:
@@ -44,24 +43,19 @@ FIRST_ROW, MOST_FAULTS = 2, 20  # of a table, below its header; that a message l
 MANY_NETWORKS, MANY_KINDS = 150, 30
 MANY_DEVICES = 30  # described CPUs from which costs follow facts
 LETTERS = re.compile(r"[A-Za-z]+")
-THREADS = re.compile(r"t\d+\b")  # as variants of CPUs begin
 FOLDS = 5
 ON_GPU = ("vulkan", "opencl", "gpu")  # how the variants of configurations on a graphics processor begin
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """One configuration's measurements as a regression problem: a row of work, multiply-adds and a time for each network.
-
-    ``sheet``: what the device's description tells of the CPU; None of a graphics processor, or where nobody described it.
-    """
+    """One configuration's measurements as a regression problem: a row of work, multiply-adds and a time for each network."""
 
     rows: tuple[Measurement, ...]
     networks: tuple[str, ...]
     work: Array
     macs: Array
     times: Array
-    sheet: Sheet | None = None
 
     @property
     def id(self) -> str:
@@ -88,7 +82,7 @@ class Table:
         kept = np.array([name in networks for name in self.networks], dtype=bool)
         rows = tuple(row for row, is_kept in zip(self.rows, kept, strict=True) if is_kept)
         names = tuple(row.network for row in rows)
-        return Table(rows, names, self.work[kept], self.macs[kept], self.times[kept], self.sheet)
+        return Table(rows, names, self.work[kept], self.macs[kept], self.times[kept])
 
     def rows_of(self, network: str) -> list[int]:
         return [i for i, name in enumerate(self.networks) if name == network]
@@ -100,13 +94,10 @@ class Table:
         return [float(error) for error in np.log(predicted / self.times[rows])]
 
 
-def gather(
-    measurements: Iterable[Measurement], task: str = "inference", *, described: Mapping[str, Device] | None = None
-) -> list[Table]:
+def gather(measurements: Iterable[Measurement], task: str = "inference") -> list[Table]:
     """Group the measured times of whole networks by configuration and count the networks; suspect rows are left out.
 
-    ``described``: descriptions of devices by id, beside those that come with the library. Raises InvalidMeasurement for
-    networks whose work is not known, with all rows that name one, and InvalidDevice for a CPU described without a clock.
+    Raises InvalidMeasurement for networks whose work is not known, with all rows that name one.
     """
     groups: dict[str, list[Measurement]] = {}
     faults: list[str] = []
@@ -120,7 +111,7 @@ def gather(
     if faults:
         more = f"; and {len(faults) - MOST_FAULTS} more rows" if len(faults) > MOST_FAULTS else ""
         raise InvalidMeasurement("; ".join(faults[:MOST_FAULTS]) + more)
-    return [_table(rows, _sheet(rows[0], described or {})) for rows in groups.values()]
+    return [_table(rows) for rows in groups.values()]
 
 
 def is_usable(row: Measurement, task: str = "inference") -> bool:
@@ -134,7 +125,7 @@ def on_gpu(row: Measurement) -> bool:
     return row.variant.startswith(ON_GPU) or (device is not None and device.kind == "gpu")
 
 
-def _table(rows: Sequence[Measurement], sheet: Sheet | None) -> Table:
+def _table(rows: Sequence[Measurement]) -> Table:
     counted = [work_of(row.runtime, row.network, tuple(sorted(row.sizes.items()))) for row in rows]
     return Table(
         rows=tuple(rows),
@@ -142,16 +133,7 @@ def _table(rows: Sequence[Measurement], sheet: Sheet | None) -> Table:
         work=np.array([work for work, _ in counted]),
         macs=np.array([macs for _, macs in counted], dtype=np.float64),
         times=np.array([row.time_s for row in rows], dtype=np.float64),
-        sheet=sheet,
     )
-
-
-def _sheet(row: Measurement, described: Mapping[str, Device]) -> Sheet | None:
-    """What is told of the CPU that ran a row; its variant must name the threads."""
-    device = described.get(row.device) or devices().get(row.device)
-    if device is None or device.kind == "gpu" or on_gpu(row) or not THREADS.match(row.variant):
-        return None
-    return read_sheet(device, row.precision, row.variant, is_clock_needed=row.device in described)
 
 
 @lru_cache(maxsize=4096)
@@ -239,23 +221,24 @@ class Pool:
 
     def _expected(self, table: Table, hidden: frozenset[str]) -> Array | None:
         """Logarithms of the costs that the datasheet of a described CPU makes expect, where devices enough tell how."""
-        if table.sheet is None or not self.tells_facts:
+        described = devices().get(table.rows[0].device)
+        if described is None or not self.tells_facts:
             return None
-        expected: Array = self.by_facts(hidden).predict([table.sheet])[0]
-        return expected
-
-    def by_facts(self, hidden: frozenset[str] = frozenset()) -> DatasheetCosts:
-        """How costs depend on datasheets, without the hidden networks."""
         if hidden not in self._by_facts:
-            sheets = [sheet_of(table) for table in self._seen(hidden)]
-            self._by_facts[hidden] = DatasheetCosts().fit(sheets, np.log(self.fit(hidden).coef_))
-        return self._by_facts[hidden]
+            seen = self._seen(hidden)
+            self._by_facts[hidden] = DatasheetCosts().fit(list(map(sheet_of, seen)), np.log(self.fit(hidden).coef_))
+        expected: Array = self._by_facts[hidden].predict([sheet_of(table)])[0]
+        return expected
 
     @cached_property
     def tells_facts(self) -> bool:
-        """Whether so many CPUs are in the pool, all of them described, that it tells how costs depend on their facts."""
-        sheets = [table.sheet for table in self.tables if table.sheet is not None]
-        return len(sheets) == len(self.tables) and len({sheet.device for sheet in sheets}) >= MANY_DEVICES
+        """Whether so many described CPUs are in the pool that it tells how costs depend on their facts."""
+        known = {table.rows[0].device for table in self.tables} & devices().keys()
+        return self.processor == "cpu" and len(known) >= MANY_DEVICES and len(known) >= len(self._devices)
+
+    @property
+    def _devices(self) -> set[str]:
+        return {table.rows[0].device for table in self.tables}
 
     def _seen(self, hidden: frozenset[str]) -> list[Table]:
         return [table for table in self.tables if len(table.without(hidden)[1])]
@@ -289,9 +272,9 @@ class Pool:
 
 
 def sheet_of(table: Table) -> Sheet:
-    """What the datasheet tells of a configuration of a described device; all that come with the library are."""
-    assert table.sheet is not None
-    return table.sheet
+    """What the datasheet tells of a configuration of a described device."""
+    first = table.rows[0]
+    return sheet(devices()[first.device], first.precision, first.variant)
 
 
 def parts_of(networks: Sequence[str], size: Mapping[str, float], count: int = FOLDS) -> list[frozenset[str]]:
@@ -339,13 +322,11 @@ def _pool_of(tables: tuple[Table, ...]) -> Pool:
 # -- profiles ---------------------------------------------------------------------------------------------------
 
 
-def calibrate(measurements: Sequence[Measurement], *, device: Device | str | None = None) -> Profile:
+def calibrate(measurements: Sequence[Measurement], *, device: str | None = None) -> Profile:
     """Fit the profile of one configuration (or of one device, where the table holds a single configuration of it).
 
     Where the library's own measurements hold configurations of the kind (the same runtime on a CPU, or on a GPU), they
-    shape the prior, so that five to ten networks suffice. ``device``: a name, or the description of a device that the
-    library does not know. Under ncnn the datasheet of a described CPU tells what to expect of it, and the measurements
-    correct that; then even one network is of use, though up to four leave the interval as wide as the datasheet alone.
+    shape the prior, so that five to ten networks suffice.
 
     >>> import costmodel as cm
     >>> from costmodel.schema.data import data_folder
@@ -354,17 +335,15 @@ def calibrate(measurements: Sequence[Measurement], *, device: Device | str | Non
     >>> profile.held_out.median_ape < 0.5
     True
 
-    Raises CannotCalibrate for no rows, rows of several configurations, or fewer than 5 networks on a device that no
-    datasheet describes; InvalidDevice for a description without a clock.
+    Raises CannotCalibrate for no rows, rows of several configurations, or fewer than 5 networks.
     """
-    described = {device.id: device} if isinstance(device, Device) else {}
-    wanted = known_device(device) if isinstance(device, str) else next(iter(described), None)
+    wanted = None if device is None else known_device(device)
     chosen = [row for row in measurements if wanted in (None, row.device)]
     ids = list(dict.fromkeys(row.profile for row in chosen if is_usable(row)))
     if len(ids) != 1:
         named = f": {', '.join(ids[:6])}" if ids else " with a time of a whole network that is not suspect"
         raise CannotCalibrate(f"one configuration is needed, the rows hold {len(ids)}{named}")
-    return calibrate_all(chosen, support=shipped_support(chosen), described=described)[0]
+    return calibrate_all(chosen, support=shipped_support(chosen))[0]
 
 
 def calibrate_all(
@@ -372,41 +351,28 @@ def calibrate_all(
     *,
     fewest: int = FEWEST,
     support: Sequence[Table] = (),
-    described: Mapping[str, Device] | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[Profile]:
-    """Fit a profile for each configuration with at least ``fewest`` networks, or with a datasheet that makes up for them.
+    """Fit a profile for each configuration with at least ``fewest`` networks.
 
     Where ``support`` holds other configurations of the kind, what they share is taken over and each configuration adapts
-    to it; else the configurations of a kind are fitted together. ``described``: devices of the table that do not come with
-    the library, by id.
+    to it; else the configurations of a kind are fitted together.
     """
-    tables = gather(measurements, described=described)
+    tables = gather(measurements)
+    enough = [table for table in tables if len(set(table.networks)) >= fewest]
+    if tables and not enough:
+        most = max(len(set(table.networks)) for table in tables)
+        raise CannotCalibrate(f"a profile needs at least {fewest} measured networks, there are {most}; measure more")
     own = {table.id for table in tables}
     others: dict[Group, list[Table]] = {}
     for table in support:
         if table.id not in own:
             others.setdefault(table.group, []).append(table)
-    enough = [table for table in tables if len(set(table.networks)) >= fewest]
-    fitted = _by_datasheets([table for table in tables if table not in enough], others)
-    if tables and not enough and not fitted:
-        most = max(len(set(table.networks)) for table in tables)
-        raise CannotCalibrate(
-            f"a profile needs at least {fewest} measured networks, there are {most}; measure more, or describe the device "
-            "(its datasheet makes up for them under ncnn on CPUs)"
-        )
+    fitted: list[Profile] = []
     for group, pool in pools(enough).items():
         basis = _pool_of(tuple(others[group])) if group in others else pool
         fitted += _profiles(basis, pool.tables, is_support=group in others, progress=progress)
     return fitted
-
-
-def _by_datasheets(few: Sequence[Table], others: Mapping[Group, Sequence[Table]]) -> list[Profile]:
-    """Profiles of configurations with too few networks, where datasheets tell what to expect of them."""
-    from costmodel.datasheets import profile_of_few
-
-    found = (profile_of_few(table, _pool_of(tuple(others[table.group]))) for table in few if table.group in others)
-    return [profile for profile in found if profile is not None]
 
 
 def odd_rows(

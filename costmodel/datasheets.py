@@ -20,7 +20,6 @@ from costmodel.features import NAMES
 from costmodel.intervals import margins
 from costmodel.schema.data import data_folder
 from costmodel.schema.device import Device, find_device, read_devices
-from costmodel.schema.measurement import Measurement
 from costmodel.schema.profile import HeldOut, Profile, Provenance, Range
 from costmodel.transfer.datasheet import DatasheetCosts, sheet
 from costmodel.version import __version__
@@ -32,7 +31,6 @@ FEWEST_NETWORKS = 10
 WITH_HALF = ("armv8.2", "armv8.3", "armv8.4", "armv8.5", "armv8.6", "armv8.7", "armv9")
 PARTS = 12  # of the devices, hidden one part after the other
 ERRORS = Path("datasheets") / "ncnn-cpu.csv"
-LAW = "costs as those of measured CPUs depend on core, clock, threads and precision"
 
 
 def from_datasheet(
@@ -50,7 +48,7 @@ def from_datasheet(
 
     Raises InvalidDevice where the description lacks a fact, CannotCalibrate for a runtime without enough measured CPUs.
     """
-    described = described_device(device)
+    described = _described(device)
     if described.kind == "gpu":
         from costmodel.gpu.profiles import profile_from_datasheet
 
@@ -66,28 +64,10 @@ def from_datasheet(
         )
     chosen = precision or ("fp16" if (described.isa or "").startswith(WITH_HALF) else "fp32")
     facts = sheet(described, chosen, variant, is_clock_needed=True)
-    costs = np.exp(_costs(runtime).predict([facts])[0])
-    note = f"from the datasheet alone; {LAW}"
-    return _profile((described.id, runtime, chosen, variant), costs, (described.source,), note=note)
+    return _profile(described, runtime, chosen, variant, np.exp(_costs(runtime).predict([facts])[0]))
 
 
-def profile_of_few(table: Table, pool: Pool) -> Profile | None:
-    """The profile of a configuration with too few networks to tell its errors: they correct what its datasheet tells.
-
-    Its interval is that of the datasheet alone, which is wider than it need be. None where that cannot be told.
-    """
-    runtime, processor, arithmetic, task = table.group
-    told = runtime in RUNTIMES and (processor, arithmetic, task) == ("cpu", "float", "inference")
-    costs = pool.costs(table) if told and pool.tells_facts and table.sheet is not None else None
-    if costs is None:
-        return None
-    first, count = table.rows[0], len(set(table.networks))
-    note = f"from the datasheet and {count} measured {'networks' if count > 1 else 'network'}; {LAW}"
-    return _profile((first.device, runtime, first.precision, first.variant), costs, (), note=note, own=table.rows)
-
-
-def described_device(device: Device | str | Path) -> Device:
-    """A description as it is, that of a known device, or the one of a TOML file. Raises InvalidDevice, UnknownDevice."""
+def _described(device: Device | str | Path) -> Device:
     if isinstance(device, Device):
         return device
     if str(device).endswith(".toml"):
@@ -106,7 +86,7 @@ def measured_tables(runtime: str) -> list[Table]:
 
 def costs_of(tables: Sequence[Table]) -> DatasheetCosts:
     """How costs depend on facts, from these configurations."""
-    return Pool(tables).by_facts()
+    return DatasheetCosts().fit([sheet_of(table) for table in tables], np.log(Pool(tables).fit().coef_))
 
 
 @lru_cache(maxsize=4)
@@ -132,16 +112,12 @@ def _same_device(table: Table) -> str:
     return table.rows[0].device.removesuffix("-overclocked").removesuffix("-board-2")
 
 
-def _profile(
-    parts: tuple[str, str, str, str], costs: Array, sources: Sequence[str], *, note: str, own: Sequence[Measurement] = ()
-) -> Profile:
-    """The profile of this device, runtime, precision and variant, from all measured CPUs and its ``own`` rows."""
-    device, runtime, precision, variant = parts
+def _profile(device: Device, runtime: str, precision: str, variant: str, costs: Array) -> Profile:
     tables = measured_tables(runtime)
     work = np.concatenate([table.work for table in tables])
-    rows = [*(row for table in tables for row in table.rows), *own]
+    rows = [row for table in tables for row in table.rows]
     return Profile(
-        device=device,
+        device=device.id,
         runtime=runtime,
         precision=precision,
         variant=variant,
@@ -151,12 +127,12 @@ def _profile(
         held_out=_held_out(),
         provenance=Provenance(
             networks=tuple(dict.fromkeys(row.network for row in rows)),
-            sources=(*sorted({row.source for row in rows}), *sources),
+            sources=(*sorted({row.source for row in rows}), device.source),
             licences=tuple(sorted({row.licence for row in rows})),
             data_sha256=data_hash(rows),
             costmodel_version=__version__,
         ),
-        note=note,
+        note="from the datasheet alone; costs as those of measured CPUs depend on core, clock, threads and precision",
     )
 
 

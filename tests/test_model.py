@@ -216,3 +216,14 @@ def test_starting_at_costs_gives_them_back() -> None:
     np.testing.assert_allclose(PooledCosts(prior(3)).starting_at(costs).coef_, costs)
     none = PooledCosts(prior(3)).starting_at(np.array([[1.0, 0.0, 0.01], [1.0, 0.1, 0.01]])).coef_
     assert 0 < none[0, 1] < 0.1 * none[1, 1]
+
+
+def test_what_facts_make_expect_stands_in_for_what_is_common() -> None:
+    """A device unlike the others, of which two of four costs are seen in its rows: the rest is as expected, at its speed."""
+    work, times, devices, costs = fleet(5, devices=6, own=0.05)
+    model = PooledCosts(prior()).fit(work, times, devices)
+    unlike = costs[0] * [1.0, 1.0, 8.0, 8.0]
+    rows = np.diag(10.0 ** np.arange(4))[:2]
+    found = model.adapt(rows, rows @ (3 * unlike), expected=np.log(unlike))
+    np.testing.assert_allclose(found, 3 * unlike, rtol=0.05)
+    assert np.all(model.adapt(rows, rows @ (3 * unlike))[2:] < 0.3 * found[2:])
